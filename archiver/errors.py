@@ -1,0 +1,132 @@
+"""The family of errors that people see. Imports nothing of ours.
+
+A *finding* (config/findings.py) says what is wrong with what the user gave us and is collected; an *error*
+stops a command. Every error says what was wrong, where, and what to type next; `cli/console.py` is the only
+place that prints one and picks the exit code.
+
+    ArchiveError                     exit 1
+    ├── UsageError                   exit 2
+    ├── MissingExtra                 a command whose optional packages are not installed
+    ├── InvalidInput                 carries findings: config, handler, samples
+    ├── NotFound                     a path that does not exist
+    ├── OutputExists                 refuses to overwrite
+    ├── CannotWrite                  disk full, read-only, permission
+    ├── RefusedArchive               breaks a safety rule; names the entry and the rule
+    ├── DamagedArchive               truncated or not what it says it is
+    └── ServeFailed                  the server could not become ready
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from archiver.config.findings import Finding
+
+#: What to install for a command that needs more than the base install: importable name → extra.
+EXTRAS = {
+    "torch": "serve",
+    "numpy": "serve",
+    "uvicorn": "serve",
+    "uvloop": "serve",
+    "httptools": "serve",
+    "starlette": "serve",
+    "msgspec": "serve",
+    "safetensors": "serve",
+    "prometheus_client": "serve",
+    "psutil": "serve",
+    "multipart": "serve",
+    "python_multipart": "serve",
+    "transformers": "text",
+    "tokenizers": "text",
+    "PIL": "vision",
+}
+
+
+class ArchiveError(Exception):
+    """Something stops the command. `code` is in words and stable (documentation anchor, API type)."""
+
+    exit_code = 1
+    code = "archive/error"
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class UsageError(ArchiveError):
+    """The command line asks for something that makes no sense."""
+
+    exit_code = 2
+    code = "usage"
+
+
+class MissingExtra(ArchiveError):
+    """A command needs packages that the base install does not bring."""
+
+    code = "usage/missing-extra"
+
+    def __init__(self, module: str, command: str) -> None:
+        extra = EXTRAS[module]
+        super().__init__(
+            f"`archive {command}` needs the package {module}, which is not installed",
+            hint=f"pip install 'torch-archive[{extra}]'",
+        )
+
+
+class InvalidInput(ArchiveError):
+    """Findings of severity error in what the user gave; nothing was written."""
+
+    code = "input/invalid"
+
+    def __init__(self, findings: Sequence[Finding], *, hint: str | None = None) -> None:
+        self.findings = tuple(findings)
+        errors = sum(finding.is_error for finding in self.findings)
+        super().__init__(f"{errors} error{'s' if errors != 1 else ''}; nothing was written", hint=hint)
+
+
+class NotFound(ArchiveError):
+    """A path that the user named does not exist."""
+
+    code = "input/not-found"
+
+
+class OutputExists(ArchiveError):
+    """The target is already there and --force was not given."""
+
+    code = "output/exists"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} already exists", hint="add --force to replace it")
+
+
+class CannotWrite(ArchiveError):
+    """The operating system refused a write; the target is as it was before."""
+
+    code = "output/cannot-write"
+
+
+class RefusedArchive(ArchiveError):
+    """The archive breaks a safety rule. Nothing of it was unpacked."""
+
+    def __init__(self, code: str, archive: str, message: str, *, hint: str | None = None) -> None:
+        self.code = code
+        super().__init__(f"refusing to open `{archive}`: {message} [{code}]", hint=hint)
+
+
+class DamagedArchive(ArchiveError):
+    """The file is truncated, altered or no archive at all."""
+
+    code = "archive/damaged"
+
+
+class ServeFailed(ArchiveError):
+    """The server could not become ready."""
+
+    code = "serve/failed"

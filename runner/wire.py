@@ -1,0 +1,182 @@
+"""Frames between the front end and a worker. Pure: bytes in, frames out; no socket, no clock.
+
+Rules of the room
+1. A frame is a 4-byte little-endian length and a msgpack body of exactly that many bytes. No pickles, ever.
+2. A frame type is a tagged struct below; what is not one of them is a `WireError`, and so is a length beyond
+   `MAX_FRAME`. Whoever meets one drops the connection: the other side is broken or hostile.
+3. `Decoder.feed` takes whatever the socket gave, half frames and many frames alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+MAX_FRAME = 1 << 30
+_LENGTH = 4
+
+
+class WireError(Exception):
+    """The peer sent something that is not a frame."""
+
+
+class Row(msgspec.Struct, array_like=True):
+    """One input of one request, undecoded.
+
+    `params`: (name, content type, value) in the order received; a raw body is the one parameter "body".
+    `headers`: the request's headers packed by `pack_headers`; a worker decodes them only if the handler asks.
+    """
+
+    id: str
+    params: list[tuple[str, str, bytes]]
+    headers: bytes
+
+
+class Reply(msgspec.Struct, array_like=True):
+    """The answer to one row. `content_type` "" = not set by the handler; `headers` are the handler's own."""
+
+    status: int
+    phrase: str
+    content_type: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class Load(msgspec.Struct, tag="load"):
+    """Load this model. `config` is a `ModelConfig` as plain values; `device` is "cpu", "mps" or "cuda:N"."""
+
+    model_name: str
+    model_version: str
+    model_dir: str
+    manifest: dict[str, Any]
+    config: dict[str, Any]
+    device: str
+    threads: int
+    cpus: list[int] | None
+    trusted: bool
+    envelope: str | None = None
+
+
+class Loaded(msgspec.Struct, tag="loaded"):
+    """The model is optimised, exercised and ready. `report`: what was declared, applied and measured."""
+
+    seconds: float
+    report: dict[str, Any]
+    memory: int
+
+
+class LoadFailed(msgspec.Struct, tag="load-failed"):
+    """`kind` is the exception's class name; `trace` its last lines as Python prints them."""
+
+    kind: str
+    message: str
+    trace: list[str]
+    out_of_memory: bool = False
+
+
+class Run(msgspec.Struct, tag="run"):
+    """Run these rows as one batch. `batch` names it in the answer."""
+
+    batch: int
+    rows: list[Row]
+
+
+class Metric(msgspec.Struct, array_like=True):
+    """One value that a handler reported through its metrics API. `type`: counter, gauge or histogram."""
+
+    name: str
+    value: float
+    unit: str
+    type: str
+    dimensions: dict[str, str]
+
+
+class Ran(msgspec.Struct, tag="ran"):
+    """One reply per row, in order. `seconds`: "handle", and preprocess, inference, postprocess where known."""
+
+    batch: int
+    replies: list[Reply]
+    seconds: dict[str, float]
+    metrics: list[Metric] = []
+
+
+class Raised(msgspec.Struct, tag="raised"):
+    """The whole batch failed. `status` and `message` are the answer if it cannot be retried.
+
+    `retire` asks for the worker to be replaced (a CUDA error that sticks).
+    """
+
+    batch: int
+    status: int
+    kind: str
+    message: str
+    trace: list[str]
+    retire: bool = False
+
+
+Frame = Load | Loaded | LoadFailed | Run | Ran | Raised
+
+_encoder = msgspec.msgpack.Encoder()
+_headers_decoder = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])
+_decoder = msgspec.msgpack.Decoder(Frame)
+
+
+def encode(frame: Frame) -> bytearray:
+    """The frame with its length in front, in one buffer."""
+    buffer = bytearray(_LENGTH)
+    _encoder.encode_into(frame, buffer, _LENGTH)
+    buffer[:_LENGTH] = (len(buffer) - _LENGTH).to_bytes(_LENGTH, "little")
+    return buffer
+
+
+def pack_headers(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """ASGI's header list as the one field that travels."""
+    return _encoder.encode(headers)
+
+
+def unpack_headers(packed: bytes) -> dict[str, str]:
+    """Header name as it arrived → value; of a repeated header the last one."""
+    return {
+        name.decode("latin-1"): value.decode("latin-1") for name, value in _headers_decoder.decode(packed)
+    }
+
+
+class Decoder:
+    """Turns a byte stream into frames."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
+        """All frames that `data` completes. Raises WireError on what cannot be a frame."""
+        buffer = self._buffer
+        buffer += data
+        frames: list[Frame] = []
+        start = 0
+        with memoryview(buffer) as view:
+            while len(buffer) - start >= _LENGTH:
+                size = int.from_bytes(view[start : start + _LENGTH], "little")
+                if size > MAX_FRAME:
+                    raise WireError(f"a frame of {size} bytes; at most {MAX_FRAME} are allowed")
+                end = start + _LENGTH + size
+                if len(buffer) < end:
+                    break
+                frames.append(_decode(view[start + _LENGTH : end]))
+                start = end
+        del buffer[:start]
+        return frames
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that is not complete yet."""
+        return len(self._buffer)
+
+
+def _decode(body: memoryview) -> Frame:
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise WireError(f"not a frame: {error}") from error
