@@ -137,9 +137,7 @@ def pack_headers(headers: list[tuple[bytes, bytes]]) -> bytes:
 
 def unpack_headers(packed: bytes) -> dict[str, str]:
     """Header name as it arrived → value; of a repeated header the last one."""
-    return {
-        name.decode("latin-1"): value.decode("latin-1") for name, value in _headers_decoder.decode(packed)
-    }
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in _headers_decoder.decode(packed)}
 
 
 class Decoder:
@@ -177,6 +175,7 @@ class Decoder:
 
 def _decode(body: memoryview) -> Frame:
     try:
-        return _decoder.decode(body)
+        frame: Frame = _decoder.decode(body)
     except msgspec.DecodeError as error:
         raise WireError(f"not a frame: {error}") from error
+    return frame

@@ -25,9 +25,7 @@ class Entry:
 
 COMMANDS: dict[str, Entry] = {
     "init": Entry("archiver.cli.init:init", "Start a project that creates, validates and serves.", "Build"),
-    "create": Entry(
-        "archiver.cli.create:create", "Pack checkpoint, handler and config into an archive.", "Build"
-    ),
+    "create": Entry("archiver.cli.create:create", "Pack checkpoint, handler and config into an archive.", "Build"),
     "validate": Entry("archiver.cli.validate:validate", "Check configs, projects and archives.", "Build"),
     "schema": Entry("archiver.cli.schema:schema", "Print a JSON Schema.", "Build"),
     "inspect": Entry("archiver.cli.inspect:inspect", "Show what is in an archive.", "Archives"),
@@ -89,9 +87,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     ctx.exit()
 
 
-@click.group(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option(
     "--version",
     is_flag=True,

@@ -13,7 +13,6 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, Protocol
 
 from runner.scheduling.job import Cause, Event, Failure, Job
@@ -26,7 +25,9 @@ SEND_AHEAD_BELOW = 0.02
 class Policy(Protocol):
     """When waiting jobs may leave."""
 
-    batch_size: int
+    @property
+    def batch_size(self) -> int:
+        """Most jobs in one batch."""
 
     def ready(self, waiting: int, oldest: float, now: float) -> int:
         """How many may leave now; `oldest` is the arrival of the first in line."""
@@ -196,9 +197,9 @@ class Batcher:
             return self._earliest
         return min(self._earliest, self.policy.wake(next(iter(self._queue)).arrived))
 
-    def waiting_since(self, before: float) -> list[Job]:
-        """Jobs that arrived before then and have not been sent yet, oldest first."""
-        return list(takewhile(lambda job: job.arrived < before, self._queue))
+    def open_since(self, before: float) -> list[Job]:
+        """Jobs that arrived before then and have no answer yet."""
+        return [job for job in self._open if job.arrived < before]
 
     def close(self, failure: Failure) -> list[Job]:
         """Answer every open job with `failure` and return them."""

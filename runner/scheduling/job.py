@@ -81,7 +81,7 @@ class Client(Protocol):
         """Take the one answer: a reply or a `Failure`."""
 
     def still_waiting(self) -> None:
-        """Hear, now and then, that the job is in line: the moment to find out whether anybody still listens."""
+        """Hear, now and then, that there is no answer yet: the moment to find out whether anybody still listens."""
 
 
 class Job:

@@ -165,11 +165,12 @@ def test_closing_answers_everything_once() -> None:
     assert batcher.take(0.0) is None
 
 
-def test_waiting_since_names_the_jobs_in_line_for_longer() -> None:
-    batcher = make_batcher()
+def test_open_since_names_the_jobs_that_have_waited_for_longer_in_line_or_in_a_worker() -> None:
+    batcher = make_batcher(batch_size=1)
     early = offer(batcher, 2, at=1.0)
     offer(batcher, 1, at=2.0)
-    assert batcher.waiting_since(1.5) == early
+    batcher.take(2.0)
+    assert set(batcher.open_since(1.5)) == set(early)
 
 
 @given(st.lists(st.integers(1, 9), max_size=20), st.integers(1, 8))

@@ -1,0 +1,5 @@
+"""`python -m archiver` is `archive`."""
+
+from archiver.cli import main
+
+main()

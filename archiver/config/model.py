@@ -1,0 +1,187 @@
+"""ModelConfig: a model's settings, frozen and typed. The only form that the inside of archiver and runner sees.
+
+No default is spelled here: `schemas/model-config.schema.json` has them all, and `ModelConfig.from_values` takes
+a mapping that is already complete (`origins.effective`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """`dtype`: fp32, tf32, fp16, bf16, auto; None: as saved. `mode`: cast, autocast. `keep`: module globs → dtype."""
+
+    dtype: str | None
+    mode: str
+    keep: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """`intra_op`: threads of one worker's operators, None = cores // workers. `pin`: disjoint cores per worker."""
+
+    intra_op: int | None
+    pin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Compile:
+    """torch.compile as declared. `dynamic`, `fullgraph` and `freezing` are "auto", True or False."""
+
+    enable: bool
+    backend: str
+    mode: str | None
+    dynamic: bool | str
+    fullgraph: bool | str
+    freezing: bool | str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pt2:
+    """What happens to the module beyond eager. `buckets`: batch sizes to pad to; `timeout` in seconds."""
+
+    compile: Compile | None
+    aot_compile: bool
+    buckets: tuple[int, ...] | None
+    min_speedup: float
+    fallback: str
+    timeout: float
+    background: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Limits for the optimised model against fp32 eager, and what to do beyond them: fallback, fail or warn."""
+
+    min_cosine: float
+    max_abs_error: float | None
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """`input`: an archive member to send through the handler before READY. `iterations` per batch size."""
+
+    input: str | None
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Effective settings of one model version on one device. Times: `max_batch_delay` and `client_timeout` in
+    milliseconds (TorchServe's units), the other timeouts in seconds; None means not set.
+    `raw` is the YAML as the user wrote it: what a handler sees as `context.model_yaml_config`.
+    """
+
+    min_workers: int | None
+    max_workers: int | None
+    batch_size: int
+    max_batch_delay: int
+    batch_policy: str
+    response_timeout: int
+    startup_timeout: int
+    max_retry_timeout: int
+    client_timeout: int | None
+    job_queue_size: int
+    row_retry: bool
+    device_type: str
+    device_ids: tuple[int, ...] | None
+    precision: Precision
+    memory_format: str | None
+    attention: tuple[str, ...] | None
+    threads: Threads
+    pt2: Pt2
+    verify: Verify
+    warmup: Warmup
+    preload: tuple[str, ...]
+    raw: Mapping[str, Any]
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], raw: Mapping[str, Any]) -> ModelConfig:
+        """From complete and checked values (`Effective.values`). `raw`: the YAML as the user wrote it.
+
+        A KeyError here means that `values` is not complete, which is a bug of the caller.
+        """
+        attention, ids = values.get("attention"), values.get("deviceIds")
+        return cls(
+            min_workers=values.get("minWorkers"),
+            max_workers=values.get("maxWorkers"),
+            batch_size=values["batchSize"],
+            max_batch_delay=values["maxBatchDelay"],
+            batch_policy=values["batchPolicy"],
+            response_timeout=values["responseTimeout"],
+            startup_timeout=values["startupTimeout"],
+            max_retry_timeout=values["maxRetryTimeoutInSec"],
+            client_timeout=values["clientTimeoutInMills"] or None,
+            job_queue_size=values["jobQueueSize"],
+            row_retry=values["rowRetry"],
+            device_type=values["deviceType"],
+            device_ids=None if ids is None else tuple(ids),
+            precision=Precision(**values["precision"]),
+            memory_format=values.get("memoryFormat"),
+            attention=None if attention is None else tuple(attention),
+            threads=_threads(values["threads"]),
+            pt2=_pt2(values["pt2"]),
+            verify=_verify(values["verify"]),
+            warmup=Warmup(values["warmup"].get("input"), values["warmup"]["iterations"]),
+            preload=tuple(values["preload"]),
+            raw=raw,
+        )
+
+
+def _threads(values: Mapping[str, Any]) -> Threads:
+    intra_op = values["intraOp"]
+    return Threads(None if intra_op == "auto" else intra_op, values["pin"])
+
+
+def _verify(values: Mapping[str, Any]) -> Verify:
+    return Verify(values["minCosine"], values["maxAbsError"], values["action"])
+
+
+def _pt2(values: Mapping[str, Any]) -> Pt2:
+    compile_, buckets = values["compile"], values.get("buckets")
+    return Pt2(
+        compile=None if compile_ is None else Compile(**compile_),
+        aot_compile=values["export"]["aot_compile"],
+        buckets=None if buckets is None else tuple(buckets),
+        min_speedup=values["minSpeedup"],
+        fallback=values["fallback"],
+        timeout=values["timeout"],
+        background=values["background"],
+    )
+
+
+def to_plain(config: ModelConfig) -> dict[str, Any]:
+    """Dicts, lists, texts and numbers only, for the wire and for JSON; `from_plain` is the way back."""
+    plain: dict[str, Any] = _plain(asdict(config))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def from_plain(plain: Mapping[str, Any]) -> ModelConfig:
+    """The config that `to_plain` was given."""
+    parts = {"precision": Precision, "threads": Threads, "verify": Verify, "warmup": Warmup}
+    values = {key: parts[key](**value) if key in parts else value for key, value in plain.items()}
+    pt2 = dict(plain["pt2"])
+    compile_ = pt2.pop("compile")
+    values["pt2"] = Pt2(
+        compile=None if compile_ is None else Compile(**compile_),
+        **{**pt2, "buckets": _tuple(pt2["buckets"])},
+    )
+    for key in ("device_ids", "attention", "preload"):
+        values[key] = _tuple(plain[key])
+    return ModelConfig(**values)
+
+
+def _tuple(value: Any) -> tuple[Any, ...] | None:
+    return None if value is None else tuple(value)

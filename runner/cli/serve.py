@@ -1,0 +1,136 @@
+"""`archive serve`: parse, call the service, print the ready line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archiver.cli import console
+from archiver.errors import UsageError
+
+if TYPE_CHECKING:
+    from runner.service import Service
+
+
+def _set_key(values: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {path}: {parent} is not a mapping")
+    values[last] = value
+
+
+def _overrides(named: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
+    """The config keys that the command line sets, checked like a config file."""
+    from archiver.config.source import read_source
+    from archiver.config.validate import check_config
+    from archiver.errors import InvalidInput
+
+    values: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        if not separator:
+            raise UsageError(f"--set {setting}: expected KEY=VALUE", hint="--set pt2.compile.enable=false")
+        _set_key(values, path, read_source(f"value: {text}", "--set").values.get("value"))
+    if values:
+        errors = [finding for finding in check_config(_as_yaml(values), "command line") if finding.is_error]
+        if errors:
+            raise InvalidInput(errors)
+    return values
+
+
+def _as_yaml(values: Mapping[str, Any]) -> str:
+    import json
+
+    return json.dumps(values)
+
+
+def _announce(service: Service) -> None:
+    """What a person needs once everything is READY: where, what, and a line to paste."""
+    host, port = service.address
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}"
+    for deployment in service.registry:
+        placement = deployment.placement
+        model = f"{deployment.model.name} {deployment.model.version}"
+        workers = f"{placement.workers} worker{'s' if placement.workers > 1 else ''}"
+        console.out(
+            f"{console.bold('ready')}  {url}/predictions/{deployment.model.name}   {model}, {workers} × "
+            f"{placement.threads} thread{'s' if placement.threads > 1 else ''} on {placement.kind}, "
+            f"batches up to {deployment.model.config.batch_size}"
+        )
+    first = next(iter(service.registry)).model.name
+    console.out(f"try    curl {url}/predictions/{first} -H 'Content-Type: application/json' -d @input.json")
+    console.out(f"see    {url}/models/{first}  {url}/metrics  {url}/openapi.json   Ctrl-C stops")
+    click.get_text_stream("stdout").flush()
+
+
+@click.command()
+@click.argument("archives", nargs=-1, required=True, metavar="[NAME=]ARCHIVE...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes per model (minWorkers and maxWorkers).")
+@click.option("--batch-size", type=click.IntRange(1), help="Most rows per batch (batchSize).")
+@click.option(
+    "--max-batch-delay",
+    type=click.IntRange(0),
+    help="Milliseconds to wait for a full batch; implies batchPolicy: delay.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "gpu", "mps"]), help="Where to run (deviceType).")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any other config key; repeatable.")
+@click.option(
+    "--max-request-size",
+    default=64_000_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Largest body, in bytes.",
+)
+@click.option("--drain-timeout", default=30.0, show_default=True, help="Seconds for accepted requests when stopping.")
+@click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What goes to stderr.",
+)
+@click.option("--json-logs", is_flag=True, help="One JSON object per log line.")
+def serve(
+    archives: tuple[str, ...],
+    host: str,
+    port: int,
+    workers: int | None,
+    batch_size: int | None,
+    max_batch_delay: int | None,
+    device: str | None,
+    settings: tuple[str, ...],
+    max_request_size: int,
+    drain_timeout: float,
+    trust: bool,
+    log_level: str,
+    json_logs: bool,
+) -> None:
+    """Serve archives on one address until Ctrl-C or SIGTERM.
+
+    An ARCHIVE is a .mar, a .tar.gz or a directory, made here or for TorchServe. NAME= serves it under another
+    model name.
+    """
+    from runner import logs
+    from runner.service import Served, ServerSettings, run_service
+
+    named = {
+        "minWorkers": workers,
+        "maxWorkers": workers,
+        "batchSize": batch_size,
+        "maxBatchDelay": max_batch_delay,
+        "batchPolicy": None if max_batch_delay is None else "delay",
+        "deviceType": device,
+    }
+    flags = _overrides(named, settings)
+    served = [Served.parse(text) for text in archives]
+    logs.set_up(log_level, as_json=json_logs)
+    server = ServerSettings(host, port, flags, max_request_size, drain_timeout, trust)
+    run_service(server, served, _announce)

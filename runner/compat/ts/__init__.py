@@ -1,0 +1,1 @@
+"""The names that handlers written for TorchServe import. Resolved by `runner.compat.hook`, inside workers only."""

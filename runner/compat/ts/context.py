@@ -1,0 +1,5 @@
+"""ts.context: the same Context as ours."""
+
+from runner.handlers.context import Context, RequestProcessor
+
+__all__ = ["Context", "RequestProcessor"]

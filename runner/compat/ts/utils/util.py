@@ -1,0 +1,39 @@
+"""ts.utils.util: what handlers use of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from types import ModuleType
+
+from runner.handlers.errors import PredictionException
+from runner.handlers.labels import load_labels, map_class_to_label
+from runner.handlers.modules import classes_defined_in
+
+__all__ = [
+    "CLEANUP_REGEX",
+    "PredictionException",
+    "list_classes_from_module",
+    "load_label_mapping",
+    "map_class_to_label",
+]
+
+_log = logging.getLogger(__name__)
+
+#: HTML tags and character references, as the text handlers strip them.
+CLEANUP_REGEX = re.compile(r"<.*?>|&([a-z0-9]+|#[0-9]{1,6}|#x[0-9a-f]{1,6});")
+
+
+def list_classes_from_module(module: ModuleType, parent_class: type | None = None) -> list[type]:
+    """Classes that the module itself defines; with `parent_class`, its subclasses."""
+    return classes_defined_in(module, parent_class)
+
+
+def load_label_mapping(mapping_file_path: str | os.PathLike[str]) -> dict[str, str] | None:
+    """Class number as text → name; None, and a warning in the log, without such a file. Raises ValueError."""
+    mapping = load_labels(Path(mapping_file_path))
+    if mapping is None:
+        _log.warning("%s is missing: answers will hold class numbers instead of names", mapping_file_path)
+    return mapping

@@ -1,0 +1,1 @@
+"""HTTP. Knows jobs' answers, not workers."""

@@ -1,0 +1,61 @@
+"""The ASGI entry: predictions go straight to their callable, everything else through Starlette."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from runner.frontend import openapi, predictions
+from runner.frontend.bodies import Receive, Scope, Send
+from runner.frontend.health import Health
+from runner.frontend.management import Management, respond
+from runner.frontend.predictions import Predictions
+from runner.frontend.problems import problem
+from runner.metrics import Metrics
+from runner.pool.registry import Registry
+
+_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class App:
+    """The whole HTTP surface of one server."""
+
+    def __init__(self, registry: Registry, metrics: Metrics, health: Health, max_request_size: int) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._predictions = Predictions(registry, metrics, max_request_size)
+        routes = [*health.routes(), *Management(registry).routes(), *self._papers()]
+        self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(predictions.PREFIX):
+            await self._predictions(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)
+
+    def _papers(self) -> Iterable[Route]:
+        yield Route("/metrics", self._exposition)
+        yield Route("/openapi.json", self._openapi)
+        yield Route("/api-description", self._openapi)
+
+    async def _exposition(self, _: Request) -> Response:
+        self._metrics.gauges = [deployment.gauges() for deployment in self._registry]
+        return Response(self._metrics.exposition(), media_type=_EXPOSITION)
+
+    async def _openapi(self, _: Request) -> Response:
+        return JSONResponse(openapi.document())
+
+
+async def _as_problem(_: Request, error: Exception) -> Response:
+    situations: dict[Any, str] = {404: "not-found", 405: "method"}
+    assert isinstance(error, HTTPException)
+    situation = situations.get(error.status_code)
+    if situation is None:
+        return respond(problem("bad-request", reason=error.detail))
+    return respond(problem(situation))

@@ -1,0 +1,119 @@
+"""GET /models and what a model looks like from outside: TorchServe's describe payload, and ours beside it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from runner.frontend.problems import Problem, problem
+from runner.pool.deployment import Deployment
+from runner.pool.link import Link
+from runner.pool.registry import Registry, UnknownModel, UnknownVersion
+
+_PAGE = 100
+
+
+class Management:
+    """The read-only part of the management API."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/models", self.list_models),
+            Route("/models/{model}", self.describe),
+            Route("/models/{model}/{version}", self.describe),
+        ]
+
+    async def list_models(self, request: Request) -> Response:
+        """Names and archives, a page at a time (`limit`, `next_page_token`)."""
+        try:
+            start = int(request.query_params.get("next_page_token", "0"))
+            limit = int(request.query_params.get("limit", str(_PAGE)))
+        except ValueError:
+            return respond(problem("bad-request", reason="limit and next_page_token must be whole numbers."))
+        limit = limit if 0 < limit <= _PAGE else _PAGE
+        all_models = self._registry.defaults()
+        page = all_models[start : start + limit]
+        body: dict[str, Any] = {"models": [{"modelName": d.model.name, "modelUrl": d.url} for d in page]}
+        if start + limit < len(all_models):
+            body["nextPageToken"] = str(start + limit)
+        return JSONResponse(body)
+
+    async def describe(self, request: Request) -> Response:
+        """One version, the default one, or `all`; always a list, as TorchServe answers."""
+        name, version = request.path_params["model"], request.path_params.get("version")
+        try:
+            every = version == "all"
+            found = self._registry.versions(name) if every else [self._registry.get(name, version)]
+        except UnknownModel:
+            return respond(problem("model", model=name))
+        except UnknownVersion:
+            return respond(problem("version", model=name, version=version))
+        return JSONResponse([describe(deployment) for deployment in found])
+
+
+def respond(answer: Problem) -> Response:
+    """A problem as a Starlette response."""
+    return Response(answer.body(), answer.status, answer.headers, "application/json")
+
+
+def describe(deployment: Deployment) -> dict[str, Any]:
+    """TorchServe's keys first, then `status`, `settings`, `applied`, `placement`, `archive` and `lastError`."""
+    model, config, supervisor = deployment.model, deployment.model.config, deployment.supervisor
+    error = supervisor.last_error
+    return {
+        "modelName": model.name,
+        "modelVersion": model.version,
+        "modelUrl": deployment.url,
+        "runtime": deployment.manifest.get("runtime", "python"),
+        "minWorkers": config.min_workers or supervisor.size,
+        "maxWorkers": config.max_workers or supervisor.size,
+        "batchSize": config.batch_size,
+        "maxBatchDelay": config.max_batch_delay,
+        "responseTimeout": config.response_timeout,
+        "startupTimeout": config.startup_timeout,
+        "maxRetryTimeoutInSec": config.max_retry_timeout,
+        "clientTimeoutInMills": config.client_timeout or 0,
+        "deviceType": deployment.placement.kind.replace("cuda", "gpu"),
+        "deviceIds": [*config.device_ids] if config.device_ids else None,
+        "loadedAtStartup": True,
+        "workers": [_worker(link) for link in deployment.links],
+        "jobQueueStatus": model.queue_status(),
+        "status": model.state.value,
+        "settings": deployment.settings,
+        "applied": deployment.report(),
+        "placement": _placement(deployment),
+        "archive": {"digest": deployment.digest, "manifest": deployment.manifest},
+        "lastError": error and {"type": error.kind, "message": error.message, "trace": error.trace},
+    }
+
+
+def _worker(link: Link) -> dict[str, Any]:
+    started = datetime.fromtimestamp(link.started_at, timezone.utc)
+    return {
+        "id": str(link.number),
+        "startTime": started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "status": link.state.value,
+        "memoryUsage": link.loaded.memory if link.loaded else 0,
+        "pid": link.pid,
+        "gpu": link.device.startswith("cuda"),
+        "device": link.device,
+        "loadSeconds": round(link.loaded.seconds, 3) if link.loaded else None,
+    }
+
+
+def _placement(deployment: Deployment) -> dict[str, Any]:
+    placement = deployment.placement
+    return {
+        "device": placement.kind,
+        "devices": list(placement.devices),
+        "workers": placement.workers,
+        "threadsPerWorker": placement.threads,
+        "fallback": placement.fallback,
+    }

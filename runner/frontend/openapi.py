@@ -1,0 +1,92 @@
+"""The OpenAPI 3.1 document of the server, for `/openapi.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archiver import __version__
+
+_ERROR = {
+    "type": "object",
+    "required": ["code", "type", "message"],
+    "properties": {
+        "code": {"type": "integer", "description": "The HTTP status."},
+        "type": {"type": "string", "description": "What kind of error; stable, in TorchServe's names."},
+        "message": {"type": "string", "description": "What happened and what to do."},
+    },
+}
+_MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+_VERSION = {
+    "name": "version",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+}
+_ANY_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": {}},
+        "text/plain": {"schema": {"type": "string"}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "multipart/form-data": {"schema": {"type": "object"}},
+        "application/x-www-form-urlencoded": {"schema": {"type": "object"}},
+    },
+}
+
+
+def _errors(**meanings: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {code[1:]: {"description": text, "content": content} for code, text in meanings.items()}
+
+
+def _ok(text: str, media: str = "application/json") -> dict[str, Any]:
+    return {"200": {"description": text, "content": {media: {"schema": {}}}}}
+
+
+def _predict(parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    responses = {
+        "200": {
+            "description": "What the handler returned for this request.",
+            "content": {"*/*": {"schema": {}}},
+        },
+        **_errors(
+            _400="The body is not what its content type says.",
+            _404="No such model or version.",
+            _413="The body is larger than the server's limit.",
+            _500="The request ended its worker, twice.",
+            _503="The handler failed on this row, the queue is full, or there is no worker.",
+            _504="No answer within the deadline.",
+            _507="Out of memory.",
+        ),
+    }
+    return {"post": {"parameters": parameters, "requestBody": _ANY_BODY, "responses": responses}}
+
+
+def _get(
+    text: str, parameters: list[dict[str, Any]] | None = None, media: str = "application/json"
+) -> dict[str, Any]:
+    responses = _ok(text, media)
+    if parameters:
+        responses |= _errors(_404="No such model or version.")
+    return {"get": {"parameters": parameters or [], "responses": responses}}
+
+
+def document() -> dict[str, Any]:
+    """The document, as plain values."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "torch-archive", "version": __version__},
+        "paths": {
+            "/predictions/{model}": _predict([_MODEL]),
+            "/predictions/{model}/{version}": _predict([_MODEL, _VERSION]),
+            "/models": _get("Names and archives of the served models."),
+            "/models/{model}": _get("The default version: settings, workers, what was applied.", [_MODEL]),
+            "/models/{model}/{version}": _get("One version, or `all`.", [_MODEL, _VERSION]),
+            "/ping": _get("Every model has a READY worker."),
+            "/livez": _get("The server is alive."),
+            "/readyz": _get("Every model can answer now."),
+            "/metrics": _get("Prometheus metrics.", media="text/plain"),
+            "/openapi.json": _get("This document."),
+        },
+        "components": {"schemas": {"Error": _ERROR}},
+    }

@@ -1,0 +1,103 @@
+"""Situation → status, type, message, headers: one table. Raise-sites name a situation, nothing else.
+
+Codes and types are TorchServe's where it has one (reference: its `management_api.md` and `inference_api.md`);
+where it uses one text for two causes ("no worker" and "queue full"), each has its own here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.scheduling.job import Cause, Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error answer: `{"code", "type", "message"}` with a status and perhaps headers."""
+
+    status: int
+    type: str
+    message: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def body(self) -> bytes:
+        return json.dumps({"code": self.status, "type": self.type, "message": self.message}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    status: int
+    type: str
+    message: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+TABLE: dict[str, _Row] = {
+    "not-found": _Row(
+        404, "ResourceNotFoundException", "Requested resource is not found, please refer to API document."
+    ),
+    "method": _Row(
+        405, "MethodNotAllowedException", "Requested method is not allowed, please refer to API document."
+    ),
+    "model": _Row(404, "ModelNotFoundException", "Model not found: {model}"),
+    "version": _Row(
+        404, "ModelVersionNotFoundException", "Model version: {version} does not exist for model: {model}"
+    ),
+    "bad-request": _Row(400, "BadRequestException", "{reason}"),
+    "too-large": _Row(
+        413,
+        "RequestEntityTooLargeException",
+        "The body is larger than the limit of {limit} bytes (--max-request-size).",
+        (("Connection", "close"),),
+    ),
+    "queue-full": _Row(
+        503,
+        "QueueFullException",
+        'Model "{model}" has {capacity} requests waiting (jobQueueSize); try again.',
+        (("Retry-After", "{retry_after}"),),
+    ),
+    "no-worker": _Row(
+        503,
+        "ServiceUnavailableException",
+        'Model "{model}" has no worker to serve inference request: {reason}',
+        (("Retry-After", "10"),),
+    ),
+    "stopped": _Row(
+        503,
+        "ServiceUnavailableException",
+        "The server is stopping.",
+        (("Retry-After", "1"), ("Connection", "close")),
+    ),
+    "expired": _Row(
+        504, "RequestTimeoutException", "No answer within the request's deadline (clientTimeoutInMills)."
+    ),
+    "hung": _Row(504, "InternalServerException", "Worker died: no answer within responseTimeout; it was replaced."),
+    "killed": _Row(
+        500, "InternalServerException", "Worker died: this request ended two workers and is not tried again."
+    ),
+    "raised": _Row(503, "InternalServerException", "{reason}"),
+}
+
+_OF_CAUSE = {
+    Cause.KILLED: "killed",
+    Cause.HUNG: "hung",
+    Cause.EXPIRED: "expired",
+    Cause.NO_WORKER: "no-worker",
+    Cause.STOPPED: "stopped",
+}
+
+
+def problem(situation: str, **facts: Any) -> Problem:
+    """The answer to a situation of the table, its sentence filled with `facts`."""
+    row = TABLE[situation]
+    headers = {name: value.format(**facts) for name, value in row.headers}
+    return Problem(row.status, row.type, row.message.format(**facts), headers)
+
+
+def of_failure(failure: Failure, model: str, reason: str) -> Problem:
+    """The answer to a job that got no reply. `reason`: why there is no worker, for that cause."""
+    if failure.cause is Cause.RAISED:
+        return Problem(failure.status, TABLE["raised"].type, failure.message)
+    return problem(_OF_CAUSE[failure.cause], model=model, reason=reason)

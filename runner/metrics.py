@@ -1,0 +1,274 @@
+"""Every metric's name, labels and buckets; nobody builds one elsewhere.
+
+Counting happens once per answered row on the hot path, so the counters are plain numbers here and become
+Prometheus families only when somebody scrapes. TorchServe's names keep their meaning
+(https://github.com/pytorch/serve/blob/master/ts/configs/metrics.yaml); the histograms are ours.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from runner import wire
+from runner.scheduling.job import Cause
+
+_SECONDS = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
+    *(0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0),
+)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_LABELS = ("model_name", "model_version")
+
+
+class Histogram:
+    """Counts per bucket and a sum; `observe` costs a bisection."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Prometheus' buckets: upper bound → how many were at most that."""
+        running, buckets = 0, []
+        for bound, count in zip([*map(str, map(float, self.bounds)), "+Inf"], self.counts, strict=True):
+            running += count
+            buckets.append((bound, float(running)))
+        return buckets
+
+
+class ModelMetrics:
+    """What one model version has done. An `Observer` of its `Model`."""
+
+    def __init__(self, name: str, version: str) -> None:
+        self.labels = (name, version)
+        self.latency = Histogram(_SECONDS)
+        self.queue = Histogram(_SECONDS)
+        self.rows = Histogram(_ROWS)
+        self.phases: dict[str, Histogram] = {}
+        self.failures = dict.fromkeys(Cause, 0)
+        self.retried_rows = 0
+        self.restarts = 0
+        self.refused = 0
+        self.custom: dict[tuple[str, tuple[tuple[str, str], ...]], wire.Metric] = {}
+
+    def answered(self, queue: float, total: float) -> None:
+        self.queue.observe(queue)
+        self.latency.observe(total)
+
+    def batch(self, rows: int, seconds: dict[str, float], metrics: list[wire.Metric]) -> None:
+        self.rows.observe(rows)
+        for phase, value in seconds.items():
+            histogram = self.phases.get(phase)
+            if histogram is None:
+                histogram = self.phases[phase] = Histogram(_SECONDS)
+            histogram.observe(value)
+        for metric in metrics:
+            self._add_custom(metric)
+
+    def _add_custom(self, metric: wire.Metric) -> None:
+        key = (metric.name, tuple(sorted(metric.dimensions.items())))
+        known = self.custom.get(key)
+        if known is not None and metric.type == "counter":
+            metric.value += known.value
+        self.custom[key] = metric
+
+    def failed(self, cause: Cause) -> None:
+        self.failures[cause] += 1
+
+    def retried(self, rows: int) -> None:
+        self.retried_rows += rows
+
+    def restarted(self) -> None:
+        """A worker is started again after a death or a failed load."""
+        self.restarts += 1
+
+    def turned_away(self) -> None:
+        """A request was refused at the door: queue full."""
+        self.refused += 1
+
+
+def _histogram(name: str, text: str, labels: Sequence[str], of: Iterable[tuple[list[str], Histogram]]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, histogram in of:
+        family.add_metric(values, buckets=histogram.cumulative(), sum_value=histogram.total)
+    return family
+
+
+def _counter(name: str, text: str, labels: Sequence[str], of: Iterable[tuple[list[str], float]]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, value in of:
+        family.add_metric(values, value)
+    return family
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], of: Iterable[tuple[list[str], float]]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, value in of:
+        family.add_metric(values, value)
+    return family
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What a model version is like right now: rows in line, rows without an answer, workers declared and READY."""
+
+    labels: tuple[str, str]
+    waiting: int
+    open: int
+    workers: int
+    ready: int
+
+
+class Metrics(Collector):
+    """All models' metrics, as one Prometheus collector."""
+
+    def __init__(self) -> None:
+        self._models: list[ModelMetrics] = []
+        self._responses: dict[int, int] = {}
+        self.gauges: Iterable[Gauges] = ()
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def model(self, name: str, version: str) -> ModelMetrics:
+        """The counters of a new model version."""
+        metrics = ModelMetrics(name, version)
+        self._models.append(metrics)
+        return metrics
+
+    def response(self, status: int) -> None:
+        """An HTTP answer to a prediction has gone out."""
+        self._responses[status] = self._responses.get(status, 0) + 1
+
+    def exposition(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._times()
+        yield from self._counts()
+        yield from self._states()
+        yield from self._from_handlers()
+
+    def _times(self) -> Iterator[Metric]:
+        models = self._models
+        yield _histogram(
+            "archive_request_seconds",
+            "From acceptance to answer, of rows that a handler answered.",
+            _LABELS,
+            [([*m.labels], m.latency) for m in models],
+        )
+        yield _histogram(
+            "archive_queue_seconds",
+            "From acceptance until sent to a worker.",
+            _LABELS,
+            [([*m.labels], m.queue) for m in models],
+        )
+        yield _histogram("archive_batch_rows", "Rows per batch.", _LABELS, [([*m.labels], m.rows) for m in models])
+        yield _histogram(
+            "archive_phase_seconds",
+            "Time of a batch in the worker, by phase.",
+            (*_LABELS, "phase"),
+            [([*m.labels, phase], h) for m in models for phase, h in m.phases.items()],
+        )
+        yield _counter(
+            "ts_inference_latency_microseconds",
+            "Total inference latency in microseconds.",
+            _LABELS,
+            [([*m.labels], m.latency.total * 1e6) for m in models],
+        )
+        yield _counter(
+            "ts_queue_latency_microseconds",
+            "Total queue latency in microseconds.",
+            _LABELS,
+            [([*m.labels], m.queue.total * 1e6) for m in models],
+        )
+
+    def _counts(self) -> Iterator[Metric]:
+        models = self._models
+        yield _counter(
+            "ts_inference_requests",
+            "Total number of inference requests.",
+            _LABELS,
+            [([*m.labels], m.latency.count + sum(m.failures.values())) for m in models],
+        )
+        yield _counter(
+            "archive_failed_rows",
+            "Rows answered without a reply from the handler, by cause.",
+            (*_LABELS, "cause"),
+            [([*m.labels, c.name.lower()], n) for m in models for c, n in m.failures.items()],
+        )
+        yield _counter(
+            "archive_retried_rows",
+            "Rows tried again after a failed batch or a dead worker.",
+            _LABELS,
+            [([*m.labels], m.retried_rows) for m in models],
+        )
+        yield _counter(
+            "archive_refused_requests",
+            "Requests refused because the queue was full.",
+            _LABELS,
+            [([*m.labels], m.refused) for m in models],
+        )
+        yield _counter(
+            "archive_worker_restarts",
+            "Workers started again after a death or a failed load.",
+            _LABELS,
+            [([*m.labels], m.restarts) for m in models],
+        )
+        yield _counter(
+            "archive_http_responses",
+            "Answers to predictions, by HTTP status.",
+            ("status",),
+            [([str(status)], count) for status, count in sorted(self._responses.items())],
+        )
+
+    def _states(self) -> Iterator[Metric]:
+        gauges = list(self.gauges)
+        kinds = (
+            ("archive_queue_rows", "Rows waiting in line.", "waiting"),
+            ("archive_open_rows", "Accepted rows without an answer, waiting or in a worker.", "open"),
+            ("archive_workers", "Declared workers.", "workers"),
+            ("archive_workers_ready", "Workers that are READY.", "ready"),
+        )
+        for name, text, attribute in kinds:
+            yield _gauge(name, text, _LABELS, [([*g.labels], getattr(g, attribute)) for g in gauges])
+        yield _gauge("archive_frontend_resident_bytes", "Memory of the front end.", (), [([], _resident())])
+
+    def _from_handlers(self) -> Iterator[Metric]:
+        families: dict[tuple[str, tuple[str, ...]], Metric] = {}
+        for model in self._models:
+            for (name, dimensions), metric in model.custom.items():
+                labels = (*_LABELS, *(label for label, _ in dimensions))
+                make = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
+                family = families.setdefault((name, labels), make(name, f"{name} ({metric.unit})", labels=labels))
+                values = [*model.labels, *(value for _, value in dimensions)]
+                family.add_metric(values, metric.value)  # type: ignore[attr-defined]  # both families have it
+        yield from families.values()
+
+
+def _resident() -> float:
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  a kernel file, read whole
+        return float(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))

@@ -1,0 +1,59 @@
+"""A model version that is served: its archive, its settings, its workers, and where they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from runner.metrics import Gauges, ModelMetrics
+from runner.pool.link import Link
+from runner.pool.model import Model
+from runner.pool.placement import Placement
+from runner.pool.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """`url`: the archive as the user named it; `digest`: sha256 of its content; `settings`: every effective
+    value with its origin; `manifest`: as the archive has it."""
+
+    url: str
+    digest: str
+    manifest: dict[str, Any]
+    settings: list[dict[str, Any]]
+    placement: Placement
+    model: Model
+    supervisor: Supervisor
+    metrics: ModelMetrics
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every declared worker is READY."""
+        return self.supervisor.ready_workers >= self.supervisor.size
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether at least one worker is READY."""
+        return self.supervisor.ready_workers > 0
+
+    @property
+    def links(self) -> list[Link]:
+        """The workers, READY ones first, by number."""
+        ready = sorted(self.model.links, key=lambda link: link.number)
+        return [*ready, *self.supervisor.loading]
+
+    def why_no_worker(self) -> str:
+        """The last reason why a worker failed, in one line."""
+        error = self.supervisor.last_error
+        return f"{error.kind}: {error.message}" if error else "none is ready yet."
+
+    def report(self) -> dict[str, Any]:
+        """What was declared, applied and measured, as the first worker reported it."""
+        loaded = next((link.loaded for link in self.links if link.loaded is not None), None)
+        return loaded.report if loaded else {}
+
+    def gauges(self) -> Gauges:
+        """What it is like right now."""
+        model, supervisor = self.model, self.supervisor
+        labels = (model.name, model.version)
+        return Gauges(labels, model.batcher.waiting, model.batcher.open, supervisor.size, supervisor.ready_workers)

@@ -1,0 +1,257 @@
+"""One model version: its queue, its workers, and the way from a submitted row to its one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, Protocol
+
+from archiver.config.model import ModelConfig
+from runner import wire
+from runner.pool.link import Link, LinkState
+from runner.scheduling import retry
+from runner.scheduling.batcher import Batch, Batcher, Delay, Greedy, Policy, may_send_ahead
+from runner.scheduling.job import Cause, Client, Failure, Job
+
+log = logging.getLogger("archive.model")
+
+#: How often waiting clients are asked whether they still listen, and busy workers whether they hang (seconds).
+_ROUND = 0.1
+#: Weight of the newest batch in the running mean of batch times.
+_NEWEST = 0.2
+
+
+class ModelState(Enum):
+    LOADING = "LOADING"
+    READY = "READY"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
+
+
+class Observer(Protocol):
+    """Who counts."""
+
+    def answered(self, queue: float, total: float) -> None:
+        """A row has been answered by its handler; seconds in line and altogether."""
+
+    def batch(self, rows: int, seconds: dict[str, float], metrics: list[wire.Metric]) -> None:
+        """A batch has come back."""
+
+    def failed(self, cause: Cause) -> None:
+        """A row was answered without a reply."""
+
+    def retried(self, rows: int) -> None:
+        """Rows are tried again."""
+
+    def turned_away(self) -> None:
+        """A request found the queue full."""
+
+
+def policy_of(config: ModelConfig) -> Policy:
+    """The batching rule that the config declares."""
+    if config.batch_policy == "delay":
+        return Delay(config.batch_size, config.max_batch_delay / 1000)
+    return Greedy(config.batch_size)
+
+
+class Model:
+    """A model version as the front end sees it. All methods belong to the event loop's thread."""
+
+    def __init__(self, name: str, version: str, config: ModelConfig, observer: Observer) -> None:
+        self.name = name
+        self.version = version
+        self.config = config
+        self.state = ModelState.LOADING
+        self.batcher = Batcher(policy_of(config), config.job_queue_size)
+        self.links: list[Link] = []
+        self._observer = observer
+        self.loop = asyncio.get_running_loop()
+        self._dispatching = False
+        self._round: asyncio.TimerHandle | None = None
+        self._wake: asyncio.TimerHandle | None = None
+        self._wake_at = math.inf
+        self._batch_seconds = 0.0
+        self._emptied: asyncio.Event | None = None
+
+    def submit(self, row: wire.Row, client: Client) -> Job | None:
+        """Accept the row; None = the queue is full. The client gets exactly one answer, later."""
+        now = time.monotonic()
+        timeout = self.config.client_timeout
+        job = Job(row, now, client, None if timeout is None else now + timeout / 1000)
+        if self.batcher.offer(job) is not None:
+            return None
+        if not self._dispatching:
+            # What arrives in the same turn of the event loop travels together.
+            self._dispatching = True
+            self.loop.call_soon(self._dispatch)
+        if self._round is None:
+            self._round = self.loop.call_later(_ROUND, self._make_round)
+        return job
+
+    def turned_away(self) -> None:
+        """Count a request that found the queue full."""
+        self._observer.turned_away()
+
+    def queue_seconds(self) -> float:
+        """About how long what waits now will take: when it makes sense to try again."""
+        batches = self.batcher.waiting / self.config.batch_size
+        return batches * self._batch_seconds / max(1, len(self.links))
+
+    def withdraw(self, job: Job) -> None:
+        """The client has left."""
+        self.batcher.withdraw(job)
+        self._after_answers()
+
+    def worker_ready(self, link: Link) -> None:
+        """A worker has loaded the model: it may be sent batches."""
+        link.state = LinkState.READY
+        self.links.append(link)
+        self._dispatch()
+
+    def worker_answered(self, link: Link, answer: wire.Ran | wire.Raised) -> None:
+        """Deliver what came back, and give the worker its next batch."""
+        now = time.monotonic()
+        batch = link.in_flight[0]
+        if not self._fits(batch, answer):
+            link.kill()
+            return
+        seconds = now - link.busy_since
+        self._batch_seconds += seconds if not self._batch_seconds else _NEWEST * (seconds - self._batch_seconds)
+        link.finished(now)
+        if isinstance(answer, wire.Ran):
+            self._deliver(batch, answer, now)
+        else:
+            self._raised(batch, answer)
+        self._dispatch()
+
+    def _fits(self, batch: Batch, answer: wire.Ran | wire.Raised) -> bool:
+        """A worker that asks to be replaced is treated like one that died: its batch is tried elsewhere."""
+        if isinstance(answer, wire.Raised):
+            if answer.retire:
+                log.error("%s: worker asks to be replaced: %s: %s", self.name, answer.kind, answer.message)
+            return answer.batch == batch.number and not answer.retire
+        return answer.batch == batch.number and len(answer.replies) == len(batch)
+
+    def _deliver(self, batch: Batch, ran: wire.Ran, now: float) -> None:
+        answered = self._observer.answered
+        for job, reply in zip(batch.jobs, ran.replies, strict=True):
+            if self.batcher.answer(job, reply):
+                answered(job.sent - job.arrived, now - job.arrived)
+        self._observer.batch(len(batch), ran.seconds, ran.metrics)
+
+    def _raised(self, batch: Batch, raised: wire.Raised) -> None:
+        outcome = retry.Raised(raised.status, raised.kind, raised.message)
+        actions = retry.after(batch.jobs, outcome, row_retry=self.config.row_retry)
+        if any(isinstance(action, retry.Answer) for action in actions):
+            trace = "\n".join(raised.trace)
+            log.error("%s: the handler raised %s: %s\n%s", self.name, raised.kind, raised.message, trace)
+        self._apply(actions)
+
+    def worker_lost(self, link: Link) -> None:
+        """Try what the worker left unanswered elsewhere, or give it up."""
+        if link in self.links:
+            self.links.remove(link)
+        for place, batch in enumerate(link.in_flight):
+            outcome = retry.Died(started=place == 0, hung=link.hung and place == 0)
+            self._apply(retry.after(batch.jobs, outcome, row_retry=self.config.row_retry))
+        link.in_flight.clear()
+        self._dispatch()
+
+    def _apply(self, actions: Iterable[retry.Again | retry.Answer]) -> None:
+        for action in actions:
+            if isinstance(action, retry.Again):
+                self.batcher.again(action.jobs)
+                self._observer.retried(len(action.jobs))
+            elif self.batcher.answer(action.job, action.failure):
+                self._observer.failed(action.failure.cause)
+
+    def _dispatch(self) -> None:
+        """Give free workers what may leave now, then full batches ahead to short-running busy ones."""
+        self._dispatching = False
+        now = time.monotonic()
+        for link in self.links:
+            if link.is_free:
+                batch = self.batcher.take(now)
+                if batch is None:
+                    break
+                link.run(batch, now)
+        else:
+            if self._batch_seconds:
+                self._send_ahead(now)
+        self._after_answers()
+        self._set_alarm(now)
+
+    def _send_ahead(self, now: float) -> None:
+        if self.batcher.has_retries:
+            return
+        for link in self.links:
+            seconds = max(self._batch_seconds, now - link.busy_since)
+            if link.state is LinkState.READY and may_send_ahead(len(link.in_flight), seconds):
+                batch = self.batcher.take(now, full_only=True)
+                if batch is None:
+                    return
+                link.run(batch, now)
+
+    def _set_alarm(self, now: float) -> None:
+        at = self.batcher.next_deadline()
+        if at == math.inf or (self._wake is not None and self._wake_at <= at):
+            return
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake_at = at
+        self._wake = self.loop.call_later(max(0.0, at - now), self._alarm)
+
+    def _alarm(self) -> None:
+        self._wake = None
+        for _ in self.batcher.expire(time.monotonic()):
+            self._observer.failed(Cause.EXPIRED)
+        self._dispatch()
+
+    def _make_round(self) -> None:
+        """End hung workers; let who has waited for a while find out whether anybody still listens."""
+        self._round = None
+        now = time.monotonic()
+        for link in self.links:
+            if link.in_flight and now - link.busy_since > self.config.response_timeout and not link.hung:
+                link.hung = True
+                seconds = self.config.response_timeout
+                log.error("%s: worker %d gave no answer in %s s; ending it", self.name, link.number, seconds)
+                link.kill()
+        for job in self.batcher.open_since(now - _ROUND):
+            job.client.still_waiting()
+        if self.batcher.open:
+            self._round = self.loop.call_later(_ROUND, self._make_round)
+
+    def fail(self) -> None:
+        """The workers cannot be started: answer everything, accept nothing until one is back."""
+        self.state = ModelState.FAILED
+        self._close(Failure(Cause.NO_WORKER))
+
+    def stop(self) -> None:
+        """Answer what is left and accept nothing any more."""
+        self.state = ModelState.STOPPED
+        self._close(Failure(Cause.STOPPED))
+
+    def _close(self, failure: Failure) -> None:
+        for _ in self.batcher.close(failure):
+            self._observer.failed(failure.cause)
+        self._after_answers()
+
+    async def drained(self) -> None:
+        """Return when no accepted job is without an answer."""
+        while self.batcher.open:
+            self._emptied = asyncio.Event()
+            await self._emptied.wait()
+
+    def _after_answers(self) -> None:
+        if self._emptied is not None and not self.batcher.open:
+            self._emptied.set()
+
+    def queue_status(self) -> dict[str, Any]:
+        """TorchServe's `jobQueueStatus`."""
+        waiting = self.batcher.waiting
+        return {"remainingCapacity": self.batcher.capacity - waiting, "pendingRequests": waiting}

@@ -1,0 +1,73 @@
+"""Names, versions, and which version answers when none is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runner.pool.deployment import Deployment
+
+
+class UnknownModel(KeyError):
+    """No model of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class UnknownVersion(KeyError):
+    """The model exists, the version does not."""
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(name, version)
+        self.name = name
+        self.version = version
+
+
+class DuplicateVersion(ValueError):
+    """That version of the model is there already."""
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(name, version)
+        self.name = name
+        self.version = version
+
+
+class Registry:
+    """All models. The first registered version of a name is its default, as in TorchServe."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, dict[str, Deployment]] = {}
+
+    def add(self, deployment: Deployment) -> None:
+        """Register; raises DuplicateVersion."""
+        model = deployment.model
+        versions = self._models.setdefault(model.name, {})
+        if model.version in versions:
+            raise DuplicateVersion(model.name, model.version)
+        versions[model.version] = deployment
+
+    def get(self, name: str, version: str | None = None) -> Deployment:
+        """The model version, or the default one. Raises UnknownModel or UnknownVersion."""
+        versions = self._models.get(name)
+        if versions is None:
+            raise UnknownModel(name)
+        if version is None:
+            return next(iter(versions.values()))
+        deployment = versions.get(version)
+        if deployment is None:
+            raise UnknownVersion(name, version)
+        return deployment
+
+    def versions(self, name: str) -> list[Deployment]:
+        """All versions of a name, the default first. Raises UnknownModel."""
+        self.get(name)
+        return list(self._models[name].values())
+
+    def defaults(self) -> list[Deployment]:
+        """Each name's default version, sorted by name."""
+        return [self.get(name) for name in sorted(self._models)]
+
+    def __iter__(self) -> Iterator[Deployment]:
+        for versions in self._models.values():
+            yield from versions.values()

@@ -1,0 +1,216 @@
+"""Keeps the declared number of a model's workers alive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from runner import wire
+from runner.pool.link import Link, LinkState, OutputLines
+from runner.pool.model import Model, ModelState
+from runner.pool.spawner import Spawner, TemplateBroken
+from runner.scheduling.restart import Backoff
+
+log = logging.getLogger("archive.worker")
+
+
+#: A worker that lived this long (seconds) is not one that keeps dying, whether or not anybody asked it anything.
+_HEALTHY_AFTER = 10.0
+
+
+class LoadError(Exception):
+    """A worker could not load its model. `failure` is its own report."""
+
+    def __init__(self, failure: wire.LoadFailed) -> None:
+        super().__init__(f"{failure.kind}: {failure.message}")
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One declared worker: its number and what it is to load."""
+
+    number: int
+    load: wire.Load
+
+
+class Supervisor:
+    """The workers of one model version. `last_error` is why a worker last failed to load or died."""
+
+    def __init__(
+        self,
+        model: Model,
+        spawner: Spawner,
+        seats: list[Seat],
+        *,
+        one_by_one: bool,
+        on_restart: Callable[[], None],
+    ) -> None:
+        self.model = model
+        self.last_error: wire.LoadFailed | None = None
+        self.loading: list[Link] = []
+        self._spawner = spawner
+        self._seats = seats
+        self._one_by_one = one_by_one
+        self._on_restart = on_restart
+        self._backoff = Backoff(model.config.max_retry_timeout)
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    @property
+    def size(self) -> int:
+        """How many workers are declared."""
+        return len(self._seats)
+
+    async def start(self) -> None:
+        """Start the workers and return when all are READY. Raises LoadError when one cannot load.
+
+        `one_by_one` lets the first worker fill the compile cache that the others then read.
+        """
+        first = [asyncio.get_running_loop().create_future() for _ in self._seats]
+        for seat, ready in zip(self._seats, first, strict=True):
+            self._keepers.append(asyncio.create_task(self._keep(seat, ready), name=f"worker-{seat.number}"))
+            if self._one_by_one:
+                await ready
+        await asyncio.gather(*first)
+        self.model.state = ModelState.READY
+
+    async def _keep(self, seat: Seat, first: asyncio.Future[None] | None) -> None:
+        """One seat's workers, one after the other, until we stop or give up."""
+        while not self._stopping:
+            try:
+                link = await self._start_worker(seat)
+            except LoadError as error:
+                self.last_error = error.failure
+                if first is not None:
+                    first.set_exception(error)
+                    return
+                log.error("%s: worker %d failed to load: %s", self.model.name, seat.number, error)
+            else:
+                if first is not None:
+                    first.set_result(None)
+                first = None
+                await self._serve(link)
+            if not self._stopping:
+                await self._wait_to_restart(seat)
+
+    async def _serve(self, link: Link) -> None:
+        """From READY to the end of the worker."""
+        if self.model.state is ModelState.FAILED:
+            self.model.state = ModelState.READY
+        self.model.worker_ready(link)
+        ready_at = time.monotonic()
+        await link.lost
+        if not self._stopping:
+            log.error("%s: lost worker %d (pid %d)", self.model.name, link.number, link.pid)
+        if link.served or time.monotonic() - ready_at > _HEALTHY_AFTER:
+            self._backoff.served()
+
+    async def _wait_to_restart(self, seat: Seat) -> None:
+        delay = self._backoff.died(time.monotonic())
+        self._on_restart()
+        if delay is None:
+            log.error(
+                "%s: workers have failed for %d s (maxRetryTimeoutInSec); giving up",
+                self.model.name,
+                self._backoff.give_up_after,
+            )
+            self._stopping = True
+            self.model.fail()
+            return
+        log.warning("%s: worker %d is started again in %.0f s", self.model.name, seat.number, delay)
+        await asyncio.sleep(delay)
+
+    async def _start_worker(self, seat: Seat) -> Link:
+        """Fork, load, and return the READY link. Raises LoadError."""
+        loop = asyncio.get_running_loop()
+        exited: asyncio.Future[int] = loop.create_future()
+        try:
+            process = await self._spawner.fork(exited.set_result)
+        except TemplateBroken as error:
+            raise LoadError(wire.LoadFailed("TemplateBroken", str(error), [])) from error
+        link = Link(seat.number, process, seat.load.device, self.model)
+        await loop.create_connection(lambda: link, sock=process.sock)
+        await loop.connect_read_pipe(lambda: OutputLines(self._printer(link)), open(process.output, "rb", 0))  # noqa: PTH123, SIM115  the pipe's transport closes it
+        self.loading.append(link)
+        try:
+            link.send(seat.load)
+            link.loaded = await self._loaded(link, exited)
+        finally:
+            self.loading.remove(link)
+        exited.add_done_callback(lambda status: self._tell_death(link, status.result()))
+        log.info(
+            "%s: worker %d (pid %d, %s) ready in %.2f s",
+            self.model.name,
+            link.number,
+            link.pid,
+            link.device,
+            link.loaded.seconds,
+        )
+        return link
+
+    async def _loaded(self, link: Link, exited: asyncio.Future[int]) -> wire.Loaded:
+        timeout = self.model.config.startup_timeout
+        words: set[asyncio.Future[Any]] = {link.loading, link.lost}
+        await asyncio.wait(words, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if link.loading.done():
+            answer = link.loading.result()
+            if isinstance(answer, wire.Loaded):
+                return answer
+            raise LoadError(answer)
+        if link.lost.done():
+            status = await self._status(exited)
+            raise LoadError(
+                wire.LoadFailed("WorkerDied", f"the worker {status} while loading", list(link.last_lines))
+            )
+        link.kill()
+        lines = list(link.last_lines)
+        raise LoadError(wire.LoadFailed("Timeout", f"not loaded within startupTimeout ({timeout} s)", lines))
+
+    def _tell_death(self, link: Link, status: int) -> None:
+        if self._stopping:
+            return
+        words = describe_exit(status)
+        self.last_error = wire.LoadFailed("WorkerDied", f"the worker {words}", list(link.last_lines))
+        log.error("%s: worker %d (pid %d) %s", self.model.name, link.number, link.pid, words)
+
+    async def _status(self, exited: asyncio.Future[int]) -> str:
+        """How the process ended, in words; the template tells soon after the link broke, unless it died too."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            return describe_exit(await asyncio.wait_for(asyncio.shield(exited), 1.0))
+        return "ended"
+
+    def _printer(self, link: Link) -> Callable[[str], None]:
+        def say(line: str) -> None:
+            link.last_lines.append(line)
+            log.info("%s: worker %d: %s", self.model.name, link.number, line)
+
+        return say
+
+    async def stop(self) -> None:
+        """End the workers at once; whoever calls has let their jobs be answered."""
+        self._stopping = True
+        links = [*self.model.links, *self.loading]
+        for link in links:
+            link.close()
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+
+    @property
+    def ready_workers(self) -> int:
+        return sum(link.state is LinkState.READY for link in self.model.links)
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words."""
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"was ended by {signal.Signals(-status).name}"
+    return f"exited with status {status}"

@@ -1,0 +1,44 @@
+"""The effective settings of an archive that is about to be served: its YAML, the flags, the device's block.
+
+An archive made here with errors in its config is refused. One made for TorchServe is served as TorchServe
+would: it ignored what it did not understand, so the bad keys are dropped, each with a warning that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from archiver.config.findings import Finding
+from archiver.config.model import ModelConfig
+from archiver.config.origins import Effective, Origin, effective
+from archiver.config.source import read_source
+from archiver.config.validate import check_config
+from archiver.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What an archive's YAML declares, checked. `ignored`: findings whose keys were dropped."""
+
+    values: Mapping[str, Any]
+    raw: Mapping[str, Any]
+    ignored: tuple[Finding, ...]
+
+    def settle(self, flags: Mapping[str, Any], device: str | None) -> tuple[ModelConfig, Effective]:
+        """Flags over the YAML's block for the device over the YAML over the defaults."""
+        settled = effective({Origin.FLAG: flags, Origin.YAML: self.values}, device)
+        return ModelConfig.from_values(settled.values, self.raw), settled
+
+
+def declared(text: str | None, file: str, *, lenient: bool) -> Declared:
+    """Read and check an archive's config. Raises InvalidInput on errors unless `lenient`."""
+    if text is None or not text.strip():
+        return Declared({}, {}, ())
+    errors = tuple(finding for finding in check_config(text, file) if finding.is_error)
+    if errors and not lenient:
+        raise InvalidInput(errors, hint=f"`archive validate {file}` shows all findings")
+    raw = read_source(text, file).values
+    bad = {finding.where.path.partition(".")[0].partition("[")[0] for finding in errors}
+    return Declared({key: value for key, value in raw.items() if key not in bad}, raw, errors)

@@ -1,0 +1,28 @@
+"""The Context of this worker, out of the load order."""
+
+from __future__ import annotations
+
+from archiver import __version__
+from archiver.config.model import ModelConfig
+from runner import wire
+from runner.handlers.context import Context
+
+
+def context_for(load: wire.Load, config: ModelConfig) -> Context:
+    """What the handler's `initialize` gets, and every batch after it."""
+    return Context(
+        model_name=load.model_name,
+        model_dir=load.model_dir,
+        manifest=load.manifest,
+        batch_size=config.batch_size,
+        gpu=_gpu(load.device),
+        mms_version=__version__,
+        model_yaml_config=dict(config.raw),
+        device=load.device,
+    )
+
+
+def _gpu(device: str) -> int | None:
+    """The accelerator's number as TorchServe counts it: None on the CPU, 0 for the only one."""
+    kind, _, number = device.partition(":")
+    return None if kind == "cpu" else int(number or 0)

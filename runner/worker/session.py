@@ -1,0 +1,228 @@
+"""One loaded model in a worker process: `open` makes it ready, `run` answers batches.
+
+Rules of the room
+1. `open` and `run` are the border: whatever user code raises there becomes a LoadError or a wire.Raised.
+   `load` and `answer` do the same work without the border, so that `archive run` shows real tracebacks.
+2. Warm-up, optimisation and traffic go through one path, `answer`, on the thread that called `open`.
+3. The session takes the process over: working directory, import path, torch's thread counts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from archiver.config.model import ModelConfig, from_plain
+from runner import wire
+from runner.compat import hook
+from runner.handlers.context import Context
+from runner.handlers.errors import BadRequest, CannotLoad, RowFailed, answer_to
+from runner.worker import failures, rows
+from runner.worker.context import context_for
+from runner.worker.failures import LoadError
+from runner.worker.loader import Entry, load_handler
+from runner.worker.sample import sample_row
+
+__all__ = ["Answered", "LoadError", "Session", "WrongResult"]
+
+
+class WrongResult(Exception):
+    """`handle` returned something that is not one answer per row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One reply per row, in order; the stages' times in seconds; what the handler measured."""
+
+    replies: list[wire.Reply]
+    seconds: dict[str, float]
+    metrics: list[wire.Metric]
+
+
+class Session:
+    """The model of one `wire.Load`. Constructing it does nothing; `open` loads."""
+
+    def __init__(self, load: wire.Load) -> None:
+        self._load = load
+        self._model_dir = Path(load.model_dir)
+        self._config: ModelConfig = from_plain(load.config)
+        self._context: Context = context_for(load, self._config)
+        self._entry: Entry | None = None
+
+    def open(self) -> dict[str, Any]:
+        """Load, optimise and warm up; the report of what was done. Raises LoadError."""
+        try:
+            return self.load()
+        except failures.USER_FAILURES as error:
+            raise failures.load_error(error, self._model_dir) from error
+
+    def run(self, batch_rows: Sequence[wire.Row], batch: int) -> wire.Ran | wire.Raised:
+        """The batch's answers, or the account of why there are none. Never raises for what user code does."""
+        try:
+            answered = self.answer(batch_rows)
+        except WrongResult as error:
+            # TorchServe's sentence is for the client; the log also gets what came instead.
+            return wire.Raised(batch, 503, "WrongResult", str(error.args[0]), [str(error.args[1])])
+        except failures.USER_FAILURES as error:
+            return failures.raised(batch, error, self._model_dir)
+        return wire.Ran(batch, answered.replies, answered.seconds, answered.metrics)
+
+    def load(self) -> dict[str, Any]:
+        """`open` without the border: user code's exceptions pass as they are."""
+        self._take_over_process()
+        if self._load.envelope:
+            raise CannotLoad(f"the service envelope {self._load.envelope} is not available yet")
+        self._entry = load_handler(_handler_in(self._load.manifest), self._context)
+        sample = sample_row(self._model_dir, self._config.warmup.input)
+        optimised = self._optimise(sample)
+        return {
+            "device": self._load.device,
+            "torch": str(torch.__version__),
+            "threads": torch.get_num_threads(),
+            "handler": self._entry.name,
+            "weights": self._context.weights,
+            **optimised,
+            "warmup": self._warm_up(sample),
+        }
+
+    def answer(self, batch_rows: Sequence[wire.Row]) -> Answered:
+        """The batch's answers. Rows whose body cannot be decoded are answered 400 and not given to the handler.
+        Raises WrongResult, and what user code raises."""
+        data, kept, refused = _decoded(batch_rows)
+        replies = self._handled(data, kept) if data else []
+        for place, failure in refused:
+            replies.insert(place, rows.problem(failure))
+        context = self._context
+        seconds = context.seconds
+        context.begin(())
+        return Answered(replies, seconds, context.metrics.drain())
+
+    def _handled(self, data: list[dict[str, Any]], kept: Sequence[wire.Row]) -> list[wire.Reply]:
+        assert self._entry is not None, "this is a bug: rows came before the model was loaded"
+        context = self._context
+        context.begin(kept)
+        started = perf_counter()
+        result = self._entry.handle(data, context)
+        context.seconds["handle"] = perf_counter() - started
+        _check(result, len(data))
+        processors = context.touched
+        if processors is None:
+            return [rows.encode(value, None) for value in result]
+        return [rows.encode(value, processor) for value, processor in zip(result, processors, strict=True)]
+
+    def _take_over_process(self) -> None:
+        load = self._load
+        os.chdir(self._model_dir)
+        sys.path.insert(0, str(self._model_dir))
+        hook.install()
+        # torch's own gate: it holds for handlers that call torch.load themselves, too.
+        if load.trusted:
+            os.environ.pop("TORCH_FORCE_WEIGHTS_ONLY_LOAD", None)
+        else:
+            os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+        if load.cpus and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, load.cpus)
+        os.environ["OMP_NUM_THREADS"] = str(load.threads)
+        torch.set_num_threads(load.threads)
+        if torch.get_num_interop_threads() != 1:
+            torch.set_num_interop_threads(1)
+
+    def _optimise(self, sample: wire.Row | None) -> dict[str, Any]:
+        """The pipeline's report, and `lines`: the same for the log."""
+        assert self._entry is not None
+        from runner.optimize.pipeline import optimise
+
+        target = _HandlersModel(self, self._entry.instance, sample)
+        report = optimise(target, self._config, torch.device(self._load.device))
+        return {**report.to_dict(), "lines": report.lines()}
+
+    def _warm_up(self, sample: wire.Row | None) -> dict[str, Any]:
+        """The sample through the handler at every size that traffic brings first, in milliseconds per size."""
+        if sample is None:
+            return {"input": None, "milliseconds": {}}
+        iterations = max(1, self._config.warmup.iterations)
+        times = {str(size): self._exercised(sample, size, iterations) for size in _sizes(self._config.batch_size)}
+        return {"input": self._config.warmup.input, "iterations": iterations, "milliseconds": times}
+
+    def _exercised(self, sample: wire.Row, size: int, iterations: int) -> float:
+        """Milliseconds of the last of `iterations` batches of this size."""
+        for _ in range(iterations):
+            started = perf_counter()
+            self.exercise(sample, size)
+        return round((perf_counter() - started) * 1000, 3)
+
+    def exercise(self, sample: wire.Row, size: int) -> None:
+        """One batch of `size` samples, as in traffic. Raises CannotLoad when the handler refuses the sample."""
+        answered = self.answer([sample] * size)
+        refused = next((reply for reply in answered.replies if reply.status >= 400), None)
+        if refused is not None:
+            text = refused.body.decode(errors="replace")[:500]
+            raise CannotLoad(f"the handler answered {refused.status} to the archive's own sample: {text}")
+
+
+class _HandlersModel:
+    """The handler's `model` as the optimisation pipeline sees it."""
+
+    def __init__(self, session: Session, instance: Any, sample: wire.Row | None) -> None:
+        self._session = session
+        self._instance = instance
+        self._sample = sample
+        self.has_sample = sample is not None
+
+    def get(self) -> nn.Module | None:
+        model = getattr(self._instance, "model", None)
+        return model if isinstance(model, nn.Module) else None
+
+    def exercise(self, n: int) -> None:
+        assert self._sample is not None, "this is a bug: exercise() without a sample"
+        self._session.exercise(self._sample, n)
+
+
+def _handler_in(manifest: Mapping[str, Any]) -> str:
+    """The handler as `file:name`; our own key names the class where TorchServe's has the file alone."""
+    model = manifest.get("model", {})
+    handler, handler_class = model.get("handler"), model.get("handlerClass")
+    if not handler:
+        raise CannotLoad("the manifest names no handler")
+    return f"{handler}:{handler_class}" if handler_class and ":" not in handler else str(handler)
+
+
+def _decoded(
+    batch_rows: Sequence[wire.Row],
+) -> tuple[list[dict[str, Any]], Sequence[wire.Row], list[tuple[int, RowFailed]]]:
+    """Data rows, the rows they came from, and (place, answer) of each row that cannot be decoded."""
+    data: list[dict[str, Any]] = []
+    refused: list[tuple[int, RowFailed]] = []
+    for place, row in enumerate(batch_rows):
+        try:
+            data.append(rows.decode(row))
+        except BadRequest as error:
+            refused.append((place, answer_to(error)))
+    if not refused:
+        return data, batch_rows, refused
+    places = {place for place, _ in refused}
+    return data, [row for place, row in enumerate(batch_rows) if place not in places], refused
+
+
+def _check(result: Any, expected: int) -> None:
+    if not isinstance(result, list | tuple):
+        raise WrongResult("Invalid model predict output", f"handle() returned a {type(result).__name__}, not a list")
+    if len(result) != expected:
+        raise WrongResult(
+            "number of batch response mismatched", f"handle() returned {len(result)} answers to {expected} rows"
+        )
+
+
+def _sizes(batch_size: int) -> list[int]:
+    """1, 2, 4, … and the batch size itself: what a growing load meets first."""
+    powers = [1 << exponent for exponent in range(batch_size.bit_length())]
+    return sorted({*powers, batch_size})

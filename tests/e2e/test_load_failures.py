@@ -1,0 +1,78 @@
+"""Handlers and archives that cannot be served: a short message, exit code 1, no traceback of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.servers import archive_command, write_model
+
+CASES = {
+    "no-class": ("x = 1\n", "handler.py"),
+    "two-classes": (
+        "class A:\n    def handle(self, d, c): ...\nclass B:\n    def handle(self, d, c): ...\n",
+        "handler.py:",
+    ),
+    "raises-at-import": ("import no_such_module_anywhere\n", "no_such_module_anywhere"),
+    "syntax-error": ("def handle(:\n", "SyntaxError"),
+    "raises-at-load": (
+        "class H:\n    def initialize(self, ctx): raise RuntimeError('weights are missing')\n"
+        "    def handle(self, d, c): return d\n",
+        "weights are missing",
+    ),
+    "sys-exit": ("import sys\nsys.exit(4)\n", "SystemExit"),
+    "dies-at-load": ("import os\nos._exit(7)\n", "exited with status 7"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_handler_that_cannot_load_ends_the_server_with_the_reason(case: str, tmp_path: Path) -> None:
+    source, said = CASES[case]
+    folder = write_model(tmp_path / "model", source)
+    result = archive_command("serve", "--port", "0", "--log-level", "error", str(folder), cache=tmp_path / "cache")
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert "error: model `m` failed to load" in result.stderr
+    assert "runner/service.py" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_handler_that_never_loads_is_ended_after_startup_timeout(tmp_path: Path) -> None:
+    source = "import time\nclass H:\n    def initialize(self, c): time.sleep(600)\n    def handle(self, d, c): ...\n"
+    config = "minWorkers: 1\nmaxWorkers: 1\nstartupTimeout: 1\n"
+    folder = write_model(tmp_path / "model", source, config=config)
+    result = archive_command("serve", "--port", "0", str(folder), cache=tmp_path / "cache")
+    assert result.returncode == 1
+    assert "not loaded within startupTimeout (1 s)" in result.stderr
+
+
+def test_a_missing_archive_is_told_with_a_hint(tmp_path: Path) -> None:
+    result = archive_command("serve", str(tmp_path / "nothing.mar"))
+    assert result.returncode == 1
+    assert "error: no such archive" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "broken.mar"
+    path.write_bytes(b"PK\x03\x04 not really")
+    result = archive_command("serve", str(path), cache=tmp_path / "cache")
+    assert result.returncode == 1
+    assert "broken.mar" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_bad_flag_value_is_told_like_a_bad_config(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", "def handle(d, c): return d\n")
+    result = archive_command("serve", str(folder), "--set", "pt2.compile.mode=fastest")
+    assert result.returncode == 1
+    assert "pt2" in result.stderr or "mode" in result.stderr
+
+
+def test_two_archives_with_one_name_are_told_apart_by_name(tmp_path: Path) -> None:
+    first = write_model(tmp_path / "a", "def handle(d, c): return d\n")
+    second = write_model(tmp_path / "b", "def handle(d, c): return d\n")
+    result = archive_command("serve", "--port", "0", str(first), str(second), cache=tmp_path / "cache")
+    assert result.returncode == 1
+    assert "two archives hold model `m` version 1.0" in result.stderr

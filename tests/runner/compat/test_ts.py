@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+
+from runner import wire
+from runner.compat import hook
+from tests.runner.handlers.nets import state, write_net
+from tests.runner.worker.sessions import bodies, json_row, opened, raw_row
+
+CLASSIFIER = """
+import torch
+from ts.torch_handler.base_handler import BaseHandler
+from ts.utils.util import PredictionException, map_class_to_label
+
+
+class Classifier(BaseHandler):
+    def initialize(self, context):
+        super().initialize(context)
+        self.ready = self.initialized
+
+    def preprocess(self, data):
+        rows = [row.get("data") or row.get("body") for row in data]
+        if any(row == "teapot" for row in rows):
+            raise PredictionException("short and stout", 418)
+        return torch.tensor(rows, dtype=torch.float32)
+
+    def postprocess(self, output):
+        return map_class_to_label(output.tolist(), self.mapping)
+"""
+
+
+def classifier(folder, **arguments):
+    write_net(folder)
+    torch.save(state(), folder / "w.pt")
+    (folder / "index_to_name.json").write_text(json.dumps({"0": "a", "1": ["n1", "b"], "2": "c"}))
+    return opened(folder, CLASSIFIER, serializedFile="w.pt", modelFile="net.py", **arguments)
+
+
+def test_a_handler_written_for_torchserve_serves_unchanged(tmp_path):
+    session = classifier(tmp_path)
+
+    ran = session.run([json_row([1, 1]), json_row([0, 1])], 1)
+
+    assert bodies(ran) == [(200, {"a": 2.0, "b": 4.0, "c": 6.0}), (200, {"a": 1.0, "b": 2.0, "c": 3.0})]
+    assert isinstance(ran, wire.Ran)
+    assert set(ran.seconds) == {"preprocess", "inference", "postprocess", "handle"}
+    assert [metric.name for metric in ran.metrics] == ["HandlerTime"]
+
+
+def test_a_prediction_exception_is_the_batchs_answer(tmp_path):
+    raised = classifier(tmp_path).run([json_row("teapot")], 1)
+
+    assert isinstance(raised, wire.Raised)
+    assert (raised.status, raised.message) == (418, "short and stout")
+
+
+def test_timed_methods_report_when_the_config_says_profile(tmp_path):
+    source = CLASSIFIER.replace("    def postprocess", "    @timed\n    def postprocess").replace(
+        "import torch\n", "import torch\nfrom ts.handler_utils.timer import timed\n", 1
+    )
+    write_net(tmp_path)
+    torch.save(state(), tmp_path / "w.pt")
+    arguments = {"serializedFile": "w.pt", "modelFile": "net.py"}
+    session = opened(tmp_path, source, config={"handler": {"profile": True}}, **arguments)
+
+    ran = session.run([json_row([1, 1])], 1)
+
+    assert isinstance(ran, wire.Ran)
+    assert [metric.name for metric in ran.metrics] == ["ts_handler_postprocess", "HandlerTime"]
+
+
+def test_the_built_in_base_handler_serves_torchscript_and_unwraps_rows(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(torch.nn.Hardtanh(0.0, 3.0)).save(tmp_path / "model.pt")
+
+    session = opened(tmp_path, None, handler="base_handler", serializedFile="model.pt")
+
+    assert bodies(session.run([json_row([1.0, 9.0]), json_row([2.0, -1.0])], 1)) == [
+        (200, [1.0, 3.0]),
+        (200, [2.0, 0.0]),
+    ]
+
+
+def test_explain_and_describe_requests_reach_their_methods(tmp_path):
+    source = CLASSIFIER + (
+        "\n    def get_insights(self, tensor, inputs, target):\n        return [[inputs, target]]\n"
+        "\n    def describe_handle(self):\n        return {'about': 'three sums'}\n"
+    )
+    write_net(tmp_path)
+    session = opened(tmp_path, source, modelFile="net.py")
+
+    assert bodies(session.run([json_row([1, 2], explain="True")], 1)) == [(200, [[1, 2], 0])]
+    assert bodies(session.run([raw_row(b"", describe="True")], 2)) == [(200, {"about": "three sums"})]
+
+
+def test_the_pt2_block_of_an_old_archive_is_not_compiled_by_the_handler(tmp_path):
+    session = classifier(tmp_path, config={"pt2": {"compile": {"enable": False, "backend": "inductor"}}})
+
+    assert type(session._entry.instance.model).__name__ == "Net"
+    assert session._context.model_yaml_config["pt2"]["compile"] == {"enable": False, "backend": "inductor"}
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("ts.context", ["Context"]),
+        ("ts.torch_handler.base_handler", ["BaseHandler"]),
+        (
+            "ts.utils.util",
+            [
+                "PredictionException",
+                "load_label_mapping",
+                "map_class_to_label",
+                "list_classes_from_module",
+                "CLEANUP_REGEX",
+            ],
+        ),
+        ("ts.handler_utils.timer", ["timed"]),
+        ("ts.metrics.dimension", ["Dimension"]),
+        ("ts.metrics.metric_type_enum", ["MetricTypes"]),
+    ],
+)
+def test_the_names_that_handlers_import_are_there(module, names):
+    hook.install()
+
+    assert all(hasattr(importlib.import_module(module), name) for name in names)
+
+
+def test_the_context_is_ours():
+    hook.install()
+    from runner.handlers import Context
+
+    assert importlib.import_module("ts.context").Context is Context
+
+
+@pytest.mark.parametrize("module", ["ts.torch_handler.vision_handler", "ts.launcher", "ts.utils.nothing"])
+def test_a_name_that_is_not_here_yet_says_so(module):
+    hook.install()
+
+    with pytest.raises(ModuleNotFoundError) as missing:
+        importlib.import_module(module)
+
+    assert str(missing.value) == f"{module} is not available in torch-archive yet; docs/torchserve.md lists what is"
+    assert missing.value.name == module
+
+
+def test_ours_wins_over_an_installed_and_even_an_imported_torchserve(tmp_path, monkeypatch):
+    (tmp_path / "ts").mkdir()
+    (tmp_path / "ts" / "__init__.py").write_text("real = True\n")
+    (tmp_path / "ts" / "context.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module("ts").real
+
+    hook.install()
+
+    assert hasattr(importlib.import_module("ts.context"), "Context")
+    assert not hasattr(importlib.import_module("ts"), "real")
+
+
+def test_the_hook_is_installed_once():
+    hook.install()
+    hook.install()
+
+    assert sum(isinstance(finder, hook.TorchServeNames) for finder in sys.meta_path) == 1
+
+
+def test_other_processes_keep_their_own_ts():
+    code = "import runner.compat.hook, sys; assert not any('TorchServe' in str(f) for f in sys.meta_path)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_label_files_are_read_and_a_missing_one_is_only_warned_about(tmp_path, caplog):
+    hook.install()
+    util = importlib.import_module("ts.utils.util")
+    (tmp_path / "names.json").write_text('{"0": "cat"}')
+
+    assert util.load_label_mapping(str(tmp_path / "names.json")) == {"0": "cat"}
+    assert util.load_label_mapping(str(tmp_path / "gone.json")) is None
+    assert "gone.json is missing" in caplog.text
+    assert util.CLEANUP_REGEX.sub("", "<b>a&amp;b</b>") == "ab"
+
+
+def test_a_base_handler_without_any_model_says_so(tmp_path):
+    from runner.worker.session import LoadError
+
+    with pytest.raises(LoadError, match="the archive has no checkpoint and no model file"):
+        opened(tmp_path, None, handler="base_handler")
+
+
+def test_a_base_handler_whose_model_file_is_gone_says_so(tmp_path):
+    from runner.worker.session import LoadError
+
+    with pytest.raises(LoadError, match="Missing the net.py file"):
+        opened(tmp_path, None, handler="base_handler", modelFile="net.py")

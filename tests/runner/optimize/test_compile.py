@@ -1,0 +1,317 @@
+"""torch.compile: every size warm, nothing compiled afterwards, every failure eager with its reason."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+import torch._dynamo
+import torch._inductor.config
+
+from runner.optimize.compile import (
+    Guarded,
+    batch_sizes,
+    check_backend,
+    guard_of,
+    usable_freezing,
+    usable_mode,
+)
+from runner.optimize.pipeline import optimise
+from runner.optimize.report import Status
+from runner.optimize.step import OptimiseRefused, StepFailed
+from tests.runner.optimize.models import CPU, EAGER, PLAIN, Scores, compiled, encoder, precision, scores
+
+
+@contextmanager
+def backend(name, compile_fn):
+    """`compile_fn` is a torch.compile backend called `name` while the block runs."""
+    torch._dynamo.register_backend(compile_fn, name=name)
+    try:
+        yield
+    finally:
+        torch._dynamo.backends.registry._COMPILER_FNS.pop(name)
+        torch._dynamo.backends.registry._BACKENDS.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    freezing = torch._inductor.config.freezing
+    yield
+    torch._inductor.config.freezing = freezing
+    torch.compiler.set_stance("default")
+    torch._dynamo.reset()
+
+
+class Counting:
+    """A backend that compiles to the graph as it is and counts."""
+
+    def __init__(self):
+        self.compiles = 0
+
+    def __call__(self, graph, inputs, **options):
+        self.compiles += 1
+        return graph.forward
+
+
+def broken(graph, inputs):
+    raise RuntimeError("no such kernel\nmore lines")
+
+
+def slow(graph, inputs):
+    def run(*args):
+        end = time.perf_counter() + 0.002
+        while time.perf_counter() < end:
+            pass
+        return graph(*args)
+
+    return run
+
+
+@pytest.mark.parametrize("make", [scores, encoder])
+@pytest.mark.parametrize("dynamic", ["auto", True, False])
+@pytest.mark.parametrize("largest", [1, 4, 19])
+def test_no_batch_size_compiles_anything_after_ready(make, dynamic, largest):
+    counting = Counting()
+    with backend("counting", counting):
+        handler = make()
+        config = compiled("counting", dynamic=dynamic, config=replace(PLAIN, batch_size=largest))
+        row = optimise(handler, config, CPU).step("compile")
+        before = counting.compiles
+        for size in range(1, largest + 1):
+            handler.answer(size)
+    assert row.status is Status.APPLIED
+    assert row.measured["compiles"] == before == counting.compiles
+
+
+@pytest.mark.parametrize(("dynamic", "compiles"), [(True, 2), (False, 4)])
+def test_a_dynamic_graph_serves_every_size(dynamic, compiles):
+    row = optimise(scores(), compiled(dynamic=dynamic), CPU).step("compile")
+    assert row.measured["compiles"] == compiles
+    assert row.measured["graphBreaks"] == 0
+
+
+def test_after_ready_an_unknown_shape_runs_eager():
+    counting = Counting()
+    with backend("counting", counting):
+        handler = scores()
+        optimise(handler, compiled("counting", dynamic=False), CPU)
+        before = counting.compiles
+        assert handler.answer(9).shape == (9, 10)
+    assert counting.compiles == before
+
+
+def test_compiled_answers_are_eagers_answers():
+    handler, plain = encoder(), encoder()
+    row = optimise(handler, compiled("aot_eager"), CPU).step("compile")
+    assert row.applied == "aot_eager, dynamic"
+    assert torch.equal(handler.answer(3).states, plain.answer(3).states)
+
+
+def test_a_failing_backend_means_eager_with_the_reason():
+    handler, plain = scores(), scores()
+    with backend("broken", broken):
+        row = optimise(handler, compiled("broken"), CPU).step("compile")
+    assert (row.status, row.applied) == (Status.FALLBACK, "eager")
+    assert row.reason == "BackendCompilerFailed: backend='broken' raised: RuntimeError: no such kernel"
+    assert "forward" not in handler.model.__dict__
+    assert torch.equal(handler.answer(), plain.answer())
+
+
+def test_a_graph_break_under_fullgraph_names_the_users_line():
+    class Breaking(Scores):
+        def forward(self, x):
+            torch._dynamo.graph_break()
+            return super().forward(x)
+
+    handler = scores()
+    handler.model = Breaking().eval()
+    row = optimise(handler, compiled(fullgraph=True), CPU).step("compile")
+    assert row.status is Status.FALLBACK
+    assert "test_compile.py:" in row.reason
+
+
+def test_graph_breaks_are_counted():
+    class Breaking(Scores):
+        def forward(self, x):
+            torch._dynamo.graph_break()
+            return super().forward(x)
+
+    handler = scores()
+    handler.model = Breaking().eval()
+    row = optimise(handler, compiled(), CPU).step("compile")
+    assert row.measured["graphBreaks"] > 0
+
+
+def test_fallback_fail_refuses_to_load():
+    handler = scores()
+    with backend("broken", broken), pytest.raises(OptimiseRefused, match="compile: .*no such kernel.*pt2.fallback"):
+        optimise(handler, compiled("broken", pt2={"fallback": "fail"}), CPU)
+    assert "forward" not in handler.model.__dict__
+
+
+def test_slower_than_eager_is_dropped_aloud():
+    handler = scores()
+    with backend("slow", slow):
+        row = optimise(handler, compiled("slow", pt2={"min_speedup": 1.02, "fallback": "fail"}), CPU).step("compile")
+    assert (row.status, row.applied) == (Status.FALLBACK, "eager")
+    assert row.reason.endswith("slower than pt2.minSpeedup 1.02 asks")
+    assert set(row.measured["speedup"]) == {"1", "4"}
+    assert "forward" not in handler.model.__dict__
+
+
+def test_without_a_sample_nothing_is_compiled():
+    handler = scores(has_sample=False)
+    row = optimise(handler, compiled(), CPU).step("compile")
+    assert (row.status, row.applied) == (Status.FALLBACK, "eager")
+    assert row.reason == "not exercised: declare warmup.input"
+    assert handler.sizes == []
+
+
+def test_a_compile_that_takes_too_long_is_stopped():
+    def endless(graph, inputs):
+        signal.setitimer(signal.ITIMER_REAL, 0.01)  # the limit's own alarm, brought forward
+        signal.pause()
+
+    with backend("endless", endless):
+        row = optimise(scores(), compiled("endless", pt2={"timeout": 60}), CPU).step("compile")
+    assert (row.status, row.reason) == (Status.FALLBACK, "took longer than the 60 s of pt2.timeout")
+
+
+def test_off_the_main_thread_a_late_compile_is_kept_and_said():
+    rows_ = []
+    with backend("slow", slow):
+        thread = threading.Thread(
+            target=lambda: rows_.append(optimise(scores(), compiled("slow", pt2={"timeout": 1e-6}), CPU))
+        )
+        thread.start()
+        thread.join()
+    row = rows_[0].step("compile")
+    assert row.status is Status.APPLIED
+    assert row.reason.endswith("pt2.timeout cannot be kept outside the main thread")
+
+
+def test_after_a_fallback_the_process_is_as_before():
+    limit = torch._dynamo.config.recompile_limit
+    config = compiled("inductor", freezing=True, options={"no_such_option": 1}, config=replace(PLAIN, batch_size=20))
+    row = optimise(scores(), config, CPU).step("compile")
+    assert row.status is Status.FALLBACK
+    assert "no_such_option" in row.reason
+    assert torch._inductor.config.freezing is False
+    assert torch._dynamo.config.recompile_limit == limit
+    assert torch._dynamo.eval_frame._stance.stance == "default"
+
+
+def test_an_unknown_backend_is_named_with_the_nearest():
+    with pytest.raises(StepFailed, match="no compile backend is called `inducter`; did you mean `inductor`?"):
+        check_backend("inducter")
+
+
+def test_reduce_overhead_on_a_cpu_is_left_out_and_said():
+    mode, notes = usable_mode(replace(EAGER, mode="reduce-overhead"), "cpu")
+    assert (mode, notes) == (None, ("mode reduce-overhead means CUDA graphs and does nothing on cpu",))
+    assert usable_mode(replace(EAGER, mode="reduce-overhead"), "cuda") == ("reduce-overhead", ())
+
+
+def test_freezing_is_for_inductor_on_a_cpu():
+    inductor = replace(EAGER, backend="inductor")
+    assert usable_freezing(inductor, "cpu") == (True, ())
+    assert usable_freezing(replace(inductor, freezing=False), "cpu") == (False, ())
+    assert usable_freezing(inductor, "cuda") == (False, ())
+    assert usable_freezing(replace(inductor, freezing=True), "cuda") == (
+        False,
+        ("freezing left out: it is for inductor on cpu, not inductor on cuda",),
+    )
+
+
+def test_what_is_declared_and_not_done_is_told():
+    config = compiled(mode="reduce-overhead", pt2={"background": True, "buckets": (1, 4)})
+    row = optimise(scores(), config, CPU).step("compile")
+    assert row.reason == (
+        "mode reduce-overhead means CUDA graphs and does nothing on cpu; "
+        "background left out: compiled before READY; buckets left out: batches are not padded"
+    )
+
+
+def test_a_model_that_the_handler_compiled_is_left_alone():
+    handler = scores()
+    handler.model = torch.compile(handler.model, backend="eager")
+    row = optimise(handler, compiled(), CPU).step("compile")
+    assert (row.status, row.reason) == (Status.NOT_APPLICABLE, "the handler compiled the model itself")
+
+
+def test_bf16_and_compile_work_together():
+    handler = scores()
+    report = optimise(handler, compiled("aot_eager", config=precision("auto")), CPU)
+    assert report.step("compile").status is Status.APPLIED
+    assert handler.answer(2).dtype is torch.float32
+    assert set(report.baseline_ms) == set(report.optimised_ms) == {"1", "4"}
+
+
+def test_large_batches_warm_the_sizes_where_graphs_specialise():
+    assert batch_sizes(4, every=False) == (4, 3, 2, 1)
+    assert batch_sizes(64, every=False) == (64, 63, 32, 21, 16, 8, 4, 3, 2, 1)
+    assert len(batch_sizes(64, every=True)) == 64
+
+
+class Flaky:
+    def __init__(self, *outcomes):
+        self.outcomes = list(outcomes)
+
+    def __call__(self, x):
+        if self.outcomes.pop(0):
+            return ("compiled", x)
+        raise RuntimeError("kernel")
+
+
+def eager(x):
+    return ("eager", x)
+
+
+def test_a_failure_of_compiled_code_costs_one_eager_call():
+    guard = Guarded(Flaky(True, False, True), eager)
+    assert [guard(1)[0] for _ in range(3)] == ["compiled", "eager", "compiled"]
+    assert (guard.failures, guard.eager_only, guard.last_error) == (1, False, "RuntimeError: kernel")
+
+
+def test_three_failures_in_a_row_mean_eager_for_good():
+    guard = Guarded(Flaky(False, True, False, False, False), eager)
+    answers = [guard(1)[0] for _ in range(7)]
+    assert answers == ["eager", "compiled", *["eager"] * 5]
+    assert (guard.failures, guard.eager_only) == (4, True)
+
+
+def test_an_input_that_eager_refuses_too_is_no_failure_of_the_compiler():
+    def refuse(x):
+        raise ValueError("bad input")
+
+    guard = Guarded(Flaky(False), refuse)
+    with pytest.raises(ValueError, match="bad input"):
+        guard(1)
+    assert guard.failures == 0
+
+
+def test_the_guard_of_a_served_model_can_be_found():
+    handler = scores()
+    optimise(handler, compiled(), CPU)
+    assert guard_of(handler.model).failures == 0
+    assert guard_of(Scores()) is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor's own, inside torch
+def test_real_inductor_compiles_freezes_and_never_again():
+    handler, plain = scores(), scores()
+    counters = torch._dynamo.utils.counters
+    row = optimise(handler, compiled("inductor", pt2={"timeout": 300}), CPU).step("compile")
+    graphs = counters["stats"]["unique_graphs"]
+    torch.testing.assert_close(handler.answer(4), plain.answer(4))
+    for size in (1, 2, 3, 4):
+        handler.answer(size)
+    assert counters["stats"]["unique_graphs"] == graphs
+    assert (row.status, row.applied) == (Status.APPLIED, "inductor, dynamic, frozen")
+    assert counters["inductor"]["mkldnn_linear_weight_pack_matcher_count"] > 0

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from runner import wire
+from runner.metrics import Histogram, Metrics
+from runner.scheduling.job import Cause
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+LABELS = (("model_name", "m"), ("model_version", "1"))
+
+
+def test_a_value_on_a_bound_belongs_to_that_bucket() -> None:
+    histogram = Histogram((1, 2))
+    for value in (1, 1.5, 2, 3):
+        histogram.observe(value)
+    assert histogram.cumulative() == [("1.0", 1.0), ("2.0", 3.0), ("+Inf", 4.0)]
+    assert histogram.total == 7.5
+
+
+def test_torchserves_latency_counters_are_sums_in_microseconds() -> None:
+    metrics = Metrics()
+    metrics.model("m", "1").answered(queue=0.25, total=0.5)
+    found = samples(metrics)
+    assert found["ts_queue_latency_microseconds_total", LABELS] == 250_000
+    assert found["ts_inference_latency_microseconds_total", LABELS] == 500_000
+
+
+def test_failures_are_counted_by_cause() -> None:
+    metrics = Metrics()
+    metrics.model("m", "1").failed(Cause.HUNG)
+    assert samples(metrics)["archive_failed_rows_total", (("cause", "hung"), *LABELS)] == 1
+
+
+def test_a_handlers_counters_add_up_and_its_gauges_keep_the_last_value() -> None:
+    metrics = Metrics()
+    model = metrics.model("m", "1")
+    for value in (2.0, 3.0):
+        counter = wire.Metric("Seen", value, "count", "counter", {"Level": "Model"})
+        gauge = wire.Metric("Depth", value, "count", "gauge", {"Level": "Model"})
+        model.batch(1, {}, [counter, gauge])
+    found = samples(metrics)
+    labels = (("Level", "Model"), *LABELS)
+    assert found["Seen_total", labels] == 5
+    assert found["Depth", labels] == 3
+
+
+def test_answers_are_counted_by_status() -> None:
+    metrics = Metrics()
+    for status in (200, 200, 503):
+        metrics.response(status)
+    found = samples(metrics)
+    assert found["archive_http_responses_total", (("status", "200"),)] == 2
+    assert found["archive_http_responses_total", (("status", "503"),)] == 1
