@@ -33,7 +33,7 @@ from runner.pool.placement import Placement, device_kind, place
 from runner.pool.registry import DuplicateVersion, Registry
 from runner.pool.spawner import Platform, Spawner, TemplateBroken
 from runner.pool.supervisor import LoadError, Seat, Supervisor
-from runner.settings import Declared, declared
+from runner.settings import Declared, declared, not_applied
 
 log = logging.getLogger("archive.server")
 
@@ -182,8 +182,9 @@ class Service:
         placement, config, settled = self._place(opened.declared, platform)
         manifest = opened.unpacked.manifest
         name = opened.served.name or manifest.model_name
-        if placement.fallback:
-            log.warning("%s: %s", name, placement.fallback)
+        ignored = not_applied(settled)
+        for sentence in filter(None, [placement.fallback, *ignored]):
+            log.warning("%s: %s", name, sentence)
         counters = self.metrics.model(name, manifest.model_version)
         model = Model(name, manifest.model_version, config, counters)
         seats = [
@@ -197,6 +198,7 @@ class Service:
             digest=opened.unpacked.digest,
             manifest=dict(manifest.raw),
             settings=settled.describe(),
+            not_applied=ignored,
             placement=placement,
             model=model,
             supervisor=supervisor,

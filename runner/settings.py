@@ -18,6 +18,33 @@ from archiver.config.validate import check_config
 from archiver.errors import InvalidInput
 
 
+#: What the schema knows and this server does not do: declared, it is said and not applied.
+NOT_APPLIED = {
+    "quantization": "the model runs unquantised",
+    "useJobTicket": "requests wait in the queue",
+    "sequenceBatching": "requests of a sequence go to any worker",
+    "sequenceMaxIdleMSec": "requests of a sequence go to any worker",
+    "continuousBatching": "rows are batched per request",
+    "parallelType": "each worker is one process",
+    "torchrun": "each worker is one process",
+    "useVenv": "requirements are not installed; the server's own environment is used",
+    "pt2.background": "compilation is finished before the model is ready",
+    "pt2.buckets": "batches are not padded",
+    "pt2.export.aot_compile": "the model runs as the handler loads it",
+}
+
+
+def not_applied(settled: Effective) -> list[str]:
+    """A sentence per declared setting that has no effect here."""
+    values = {row["key"]: row["value"] for row in settled.describe() if row["origin"] != Origin.DEFAULT.value}
+    heads = {key: value for key, value in values.items() if value not in (None, False, 0)}
+    return [
+        f"{key} is declared and not supported yet: {instead}"
+        for key, instead in NOT_APPLIED.items()
+        if any(head == key or head.startswith(f"{key}.") for head in heads)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Declared:
     """What an archive's YAML declares, checked. `ignored`: findings whose keys were dropped."""

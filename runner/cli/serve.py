@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archiver.cli import console
-from archiver.errors import UsageError
+from archiver.config.schema import Option, options
+from archiver.errors import InvalidInput, UsageError
 
 if TYPE_CHECKING:
     from runner.service import Service
+
+_KINDS: dict[str, click.ParamType] = {"integer": click.INT, "boolean": click.BOOL, "number": click.FLOAT}
+
+
+def _option(option: Option) -> Callable[[Any], Any]:
+    kind = (
+        click.Choice(words) if (words := _words(option)) else _KINDS.get(option.schema.get("type", ""), click.STRING)
+    )
+    text = f"{option.description.partition('. ')[0].rstrip('.')} [{'.'.join(option.path)}]"
+    return click.option(option.flag, _parameter(option), type=kind, help=text)
+
+
+def _words(option: Option) -> list[str]:
+    """The words to choose from; of a setting with several forms those of the one-word form."""
+    branches = [option.schema, *option.schema.get("anyOf", ())]
+    return next((branch["enum"] for branch in branches if "enum" in branch), [])
+
+
+def _parameter(option: Option) -> str:
+    return "__".join(("config", *option.path))
+
+
+def _config_options(command: Any) -> Any:
+    """The options that the config schema asks for, one per key with `x-flag`: declared there and nowhere else."""
+    for option in reversed(list(options())):
+        command = _option(option)(command)
+    return command
 
 
 def _set_key(values: dict[str, Any], path: str, value: Any) -> None:
@@ -24,28 +53,23 @@ def _set_key(values: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _overrides(named: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
-    """The config keys that the command line sets, checked like a config file."""
+    """The config keys that the command line sets, checked like a config file. Raises InvalidInput, UsageError."""
     from archiver.config.source import read_source
     from archiver.config.validate import check_config
-    from archiver.errors import InvalidInput
 
-    values: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+    values: dict[str, Any] = {}
+    for path, value in named.items():
+        _set_key(values, path, value)
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
             raise UsageError(f"--set {setting}: expected KEY=VALUE", hint="--set pt2.compile.enable=false")
         _set_key(values, path, read_source(f"value: {text}", "--set").values.get("value"))
-    if values:
-        errors = [finding for finding in check_config(_as_yaml(values), "command line") if finding.is_error]
-        if errors:
-            raise InvalidInput(errors)
+    findings = check_config(json.dumps(values), "command line") if values else []
+    errors = [finding for finding in findings if finding.is_error]
+    if errors:
+        raise InvalidInput(errors)
     return values
-
-
-def _as_yaml(values: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(values)
 
 
 def _announce(service: Service) -> None:
@@ -72,14 +96,8 @@ def _announce(service: Service) -> None:
 @click.argument("archives", nargs=-1, required=True, metavar="[NAME=]ARCHIVE...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
-@click.option("--workers", type=click.IntRange(1), help="Worker processes per model (minWorkers and maxWorkers).")
-@click.option("--batch-size", type=click.IntRange(1), help="Most rows per batch (batchSize).")
-@click.option(
-    "--max-batch-delay",
-    type=click.IntRange(0),
-    help="Milliseconds to wait for a full batch; implies batchPolicy: delay.",
-)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "gpu", "mps"]), help="Where to run (deviceType).")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes per model: minWorkers and maxWorkers.")
+@_config_options
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any other config key; repeatable.")
 @click.option(
     "--max-request-size",
@@ -103,15 +121,13 @@ def serve(
     host: str,
     port: int,
     workers: int | None,
-    batch_size: int | None,
-    max_batch_delay: int | None,
-    device: str | None,
     settings: tuple[str, ...],
     max_request_size: int,
     drain_timeout: float,
     trust: bool,
     log_level: str,
     json_logs: bool,
+    **config: Any,
 ) -> None:
     """Serve archives on one address until Ctrl-C or SIGTERM.
 
@@ -121,16 +137,11 @@ def serve(
     from runner import logs
     from runner.service import Served, ServerSettings, run_service
 
-    named = {
-        "minWorkers": workers,
-        "maxWorkers": workers,
-        "batchSize": batch_size,
-        "maxBatchDelay": max_batch_delay,
-        "batchPolicy": None if max_batch_delay is None else "delay",
-        "deviceType": device,
-    }
-    flags = _overrides(named, settings)
+    named = {".".join(o.path): config[_parameter(o)] for o in options() if config[_parameter(o)] is not None}
+    if workers is not None:
+        named |= {"minWorkers": workers, "maxWorkers": workers}
+    overrides = _overrides(named, settings)
     served = [Served.parse(text) for text in archives]
     logs.set_up(log_level, as_json=json_logs)
-    server = ServerSettings(host, port, flags, max_request_size, drain_timeout, trust)
+    server = ServerSettings(host, port, overrides, max_request_size, drain_timeout, trust)
     run_service(server, served, _announce)

@@ -88,6 +88,7 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "status": model.state.value,
         "settings": deployment.settings,
         "applied": deployment.report(),
+        "notApplied": deployment.not_applied,
         "placement": _placement(deployment),
         "archive": {"digest": deployment.digest, "manifest": deployment.manifest},
         "lastError": error and {"type": error.kind, "message": error.message, "trace": error.trace},

@@ -14,13 +14,17 @@ from runner.pool.supervisor import Supervisor
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """`url`: the archive as the user named it; `digest`: sha256 of its content; `settings`: every effective
-    value with its origin; `manifest`: as the archive has it."""
+    """What is known about it.
+
+    `url`: the archive as the user named it; `digest`: sha256 of its content; `settings`: every effective value
+    with its origin; `not_applied`: what is declared and has no effect here; `manifest`: as the archive has it.
+    """
 
     url: str
     digest: str
     manifest: dict[str, Any]
     settings: list[dict[str, Any]]
+    not_applied: list[str]
     placement: Placement
     model: Model
     supervisor: Supervisor

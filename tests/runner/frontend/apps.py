@@ -64,7 +64,7 @@ def deploy(
     supervisor = Supervisor(model, Spawner(), [Seat(0, load)], one_by_one=False, on_restart=counters.restarted)
     placement = Placement("cpu", ("cpu",), 1, (None,), None)
     deployment = Deployment(
-        f"{name}.mar", "0" * 64, {"runtime": "python"}, [], placement, model, supervisor, counters
+        f"{name}.mar", "0" * 64, {"runtime": "python"}, [], [], placement, model, supervisor, counters
     )
     registry.add(deployment)
     if answer is not None:

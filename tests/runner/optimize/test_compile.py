@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ import torch._dynamo
 import torch._inductor.config
 
 from runner.optimize.compile import (
+    CompileStep,
     Guarded,
     batch_sizes,
     check_backend,
@@ -209,6 +213,25 @@ def test_after_a_fallback_the_process_is_as_before():
 def test_an_unknown_backend_is_named_with_the_nearest():
     with pytest.raises(StepFailed, match="no compile backend is called `inducter`; did you mean `inductor`?"):
         check_backend("inducter")
+
+
+def test_a_mode_and_options_together_become_options():
+    declared = compiled("inductor", mode="max-autotune", options={"max_autotune": False})
+    plan = CompileStep().declared(declared, CPU).plan
+    assert plan.mode is None
+    assert plan.options["coordinate_descent_tuning"] is True
+    assert plan.options["max_autotune"] is False
+
+
+def test_a_worker_that_compiles_nothing_does_not_pay_for_the_compiler():
+    code = """
+import sys
+from tests.runner.optimize.models import CPU, precision, scores
+from runner.optimize.pipeline import optimise
+optimise(scores(), precision("auto", attention=("math",), memory_format="channels_last"), CPU)
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_reduce_overhead_on_a_cpu_is_left_out_and_said():

@@ -39,6 +39,7 @@ def test_a_new_nan_is_a_problem_whatever_the_limits():
     anything = Verify(min_cosine=-1.0, max_abs_error=None, action="warn")
     verdict = compare(outputs(torch.ones(2)), outputs(torch.tensor([1.0, float("nan")])))
     assert verdict.beyond(anything) == "the outputs are not finite"
+    assert verdict.measured() == {}
 
 
 def test_masked_scores_may_be_infinite_as_long_as_they_stay_so():

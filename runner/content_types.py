@@ -1,0 +1,21 @@
+"""File name → content type, for the commands that send a file as a request."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import PurePath
+
+#: Suffixes that matter here and that a system's own table may lack or name otherwise.
+BY_SUFFIX = {
+    ".json": "application/json",
+    ".txt": "text/plain; charset=utf-8",
+    ".npy": "application/octet-stream",
+    ".pt": "application/octet-stream",
+    ".webp": "image/webp",
+}
+
+
+def content_type_of(name: str) -> str:
+    """Content type by the file's suffix; bytes of unknown kind otherwise."""
+    known = BY_SUFFIX.get(PurePath(name).suffix.lower())
+    return known or mimetypes.guess_type(name)[0] or "application/octet-stream"
