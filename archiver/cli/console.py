@@ -49,9 +49,7 @@ def dim(text: str) -> str:
 def finding_text(finding: Finding) -> str:
     """`file:line:column: severity: message [code]` and a hint line, as editors and people read it."""
     severity = finding.severity.value
-    head = (
-        f"{finding.where}: {click.style(severity + ':', fg=_COLOURS[severity], bold=True)} {finding.message}"
-    )
+    head = f"{finding.where}: {click.style(severity + ':', fg=_COLOURS[severity], bold=True)} {finding.message}"
     hint = f"\n{click.style('hint:', fg='cyan')} {finding.hint}" if finding.hint else ""
     return f"{head} {dim('[' + finding.code + ']')}{hint}"
 

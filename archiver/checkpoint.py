@@ -1,0 +1,76 @@
+"""Which kind of weights a file holds, told from its first bytes and the names inside it. No torch, no unpickling."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+#: Kinds of checkpoint → what people call them.
+KINDS = {
+    "state-dict": "state dict",
+    "torchscript": "TorchScript",
+    "pt2": "torch.export program",
+    "safetensors": "safetensors",
+    "onnx": "ONNX",
+    "shared-library": "shared library",
+    "torch-legacy": "state dict of torch before 1.6",
+    "unknown": "unknown kind",
+}
+
+_HEAD = 16
+_LONGEST_HEADER = 100 << 20
+
+
+def kind(path: Path) -> str:
+    """The kind of the checkpoint at `path`, one of KINDS. A pickled module counts as a state dict: only
+    unpickling could tell them apart. Raises OSError where the file cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if head[:4] == b"PK\x03\x04":
+        return _kind_of_zip(path)
+    return next((name for name, matches in _SIGNS if matches(head, path.suffix)), "unknown")
+
+
+def _kind_of_zip(path: Path) -> str:
+    """torch's own zips: all names share one root folder, named after the file that was saved."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] for name in archive.namelist()}
+    except zipfile.BadZipFile:
+        return "unknown"
+    if "archive_format" in names or any(name.startswith("models/") for name in names):
+        return "pt2"
+    if "serialized_exported_program.json" in names:
+        return "pt2"
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+        return "torchscript"
+    return "state-dict" if "data.pkl" in names else "unknown"
+
+
+def _is_safetensors(head: bytes, _: str) -> bool:
+    length = int.from_bytes(head[:8], "little")
+    return 2 <= length <= _LONGEST_HEADER and head[8:9] == b"{"
+
+
+def _is_legacy(head: bytes, _: str) -> bool:
+    """torch.save before 1.6 begins with its magic number, pickled with protocol 2."""
+    return head[:3] == b"\x80\x02\x8a"
+
+
+def _is_onnx(head: bytes, suffix: str) -> bool:
+    """ONNX has no magic number; a model begins with the field `ir_version`."""
+    return suffix == ".onnx" and head[:1] == b"\x08"
+
+
+def _is_library(head: bytes, _: str) -> bool:
+    return head[:4] in (b"\x7fELF", b"\xcf\xfa\xed\xfe")
+
+
+_SIGNS: tuple[tuple[str, Callable[[bytes, str], bool]], ...] = (
+    ("safetensors", _is_safetensors),
+    ("torch-legacy", _is_legacy),
+    ("onnx", _is_onnx),
+    ("shared-library", _is_library),
+)

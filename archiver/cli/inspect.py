@@ -1,0 +1,106 @@
+"""`archive inspect`: what is in an archive, without reading its weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from archiver.archive import Archive, MemberInfo
+from archiver.cli import console
+from archiver.config.findings import Finding
+from archiver.manifest import Manifest
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def inspect(file: Path, as_json: bool) -> None:
+    """Show manifest, effective config, files, digest and problems of an archive."""
+    with Archive.open(file) as archive:
+        config, problems = _config(archive)
+        if as_json:
+            console.out_json(_as_json(archive, config, problems))
+            return
+        for line in [*_head(archive), *_manifest_lines(archive), *_config_lines(config), *_file_lines(archive)]:
+            console.out(line)
+        for finding in problems:
+            console.out(console.finding_text(finding))
+
+
+def _config(archive: Archive) -> tuple[list[dict[str, Any]], list[Finding]]:
+    """The effective config with origins as `serve` would have it, and what is wrong with the packed one."""
+    data = archive.config_bytes()
+    if data is None:
+        return [], []
+    from archiver.config.origins import Origin, effective
+    from archiver.config.source import read_source
+    from archiver.config.validate import check_config
+
+    file = f"{archive.path}/{archive.manifest.config_file}"
+    findings = check_config(data, file, members=[member.name for member in archive.members])
+    if any(finding.is_error for finding in findings):
+        return [], findings
+    return effective({Origin.YAML: read_source(data, file).values}).describe(), findings
+
+
+def _head(archive: Archive) -> list[str]:
+    manifest = archive.manifest
+    size = sum(member.size for member in archive.members)
+    digest = archive.claimed_digest
+    return [
+        f"{console.bold(f'{manifest.model_name} {manifest.model_version}')}  {archive.path}",
+        f"  {console.dim('format  ')}{archive.kind}, {len(archive.members)} files, {console.size(size)} unpacked",
+        f"  {console.dim('digest  ')}{f'sha256:{digest}' if digest else 'the manifest has no hashes'}",
+    ]
+
+
+def _manifest_lines(archive: Archive) -> list[str]:
+    source = "MAR-INF/MANIFEST.json" if archive.has_manifest else "no manifest; taken from the files"
+    lines = ["", f"{console.bold('Manifest')}  {console.dim(source)}"]
+    return lines + [f"  {key:<22} {value}" for key, value in _fields(archive.manifest).items()]
+
+
+def _fields(manifest: Manifest) -> dict[str, Any]:
+    document = manifest.to_json()
+    document.pop("files", None)
+    build = {f"build.{key}": value for key, value in document.pop("build", {}).items()}
+    return {**document.pop("model"), **document, **build}
+
+
+def _config_lines(config: list[dict[str, Any]]) -> list[str]:
+    if not config:
+        return []
+    lines = ["", console.bold("Config")]
+    return lines + [f"  {row['key']:<28} {_shown(row['value']):<24} {console.dim(row['origin'])}" for row in config]
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _file_lines(archive: Archive) -> list[str]:
+    width = max(len(member.name) for member in archive.members)
+    return ["", console.bold("Files"), *(_file_line(member, width) for member in archive.members)]
+
+
+def _file_line(member: MemberInfo, width: int) -> str:
+    sha = f"  {console.dim(member.sha256[:12])}" if member.sha256 else ""
+    return (
+        f"  {member.name:<{width}}  {console.size(member.size):>9}  {member.compression:<9}  {member.role:<12}{sha}"
+    )
+
+
+def _as_json(archive: Archive, config: list[dict[str, Any]], problems: list[Finding]) -> dict[str, Any]:
+    return {
+        "path": str(archive.path),
+        "format": archive.kind,
+        "digest": f"sha256:{archive.claimed_digest}" if archive.claimed_digest else None,
+        "hasManifest": archive.has_manifest,
+        "manifest": archive.manifest.to_json(),
+        "config": config,
+        "files": [asdict(member) for member in archive.members],
+        "problems": [{"code": f.code, "severity": f.severity.value, "message": str(f)} for f in problems],
+    }
