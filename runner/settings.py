@@ -13,10 +13,8 @@ from typing import Any
 from archiver.config.findings import Finding
 from archiver.config.model import ModelConfig
 from archiver.config.origins import Effective, Origin, effective
-from archiver.config.source import read_source
-from archiver.config.validate import check_config
+from archiver.config.validate import examine_config
 from archiver.errors import InvalidInput
-
 
 #: What the schema knows and this server does not do: declared, it is said and not applied.
 NOT_APPLIED = {
@@ -63,9 +61,7 @@ def declared(text: str | None, file: str, *, lenient: bool) -> Declared:
     """Read and check an archive's config. Raises InvalidInput on errors unless `lenient`."""
     if text is None or not text.strip():
         return Declared({}, {}, ())
-    errors = tuple(finding for finding in check_config(text, file) if finding.is_error)
-    if errors and not lenient:
-        raise InvalidInput(errors, hint=f"`archive validate {file}` shows all findings")
-    raw = read_source(text, file).values
-    bad = {finding.where.path.partition(".")[0].partition("[")[0] for finding in errors}
-    return Declared({key: value for key, value in raw.items() if key not in bad}, raw, errors)
+    checked = examine_config(text, file)
+    if checked.errors and not lenient:
+        raise InvalidInput(checked.errors, hint=f"`archive validate {file}` shows all findings")
+    return Declared(checked.values, checked.source.values, tuple(checked.errors))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from archiver.errors import InvalidInput, UsageError
 if TYPE_CHECKING:
     from runner.service import Service
 
-_KINDS: dict[str, click.ParamType] = {"integer": click.INT, "boolean": click.BOOL, "number": click.FLOAT}
+_KINDS: dict[str, click.ParamType[Any]] = {"integer": click.INT, "boolean": click.BOOL, "number": click.FLOAT}
 
 
 def _option(option: Option) -> Callable[[Any], Any]:
@@ -55,7 +54,7 @@ def _set_key(values: dict[str, Any], path: str, value: Any) -> None:
 def _overrides(named: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
     """The config keys that the command line sets, checked like a config file. Raises InvalidInput, UsageError."""
     from archiver.config.source import read_source
-    from archiver.config.validate import check_config
+    from archiver.config.validate import check_values
 
     values: dict[str, Any] = {}
     for path, value in named.items():
@@ -65,8 +64,7 @@ def _overrides(named: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str,
         if not separator:
             raise UsageError(f"--set {setting}: expected KEY=VALUE", hint="--set pt2.compile.enable=false")
         _set_key(values, path, read_source(f"value: {text}", "--set").values.get("value"))
-    findings = check_config(json.dumps(values), "command line") if values else []
-    errors = [finding for finding in findings if finding.is_error]
+    errors = [finding for finding in check_values(values, "command line") if finding.is_error]
     if errors:
         raise InvalidInput(errors)
     return values
@@ -89,7 +87,6 @@ def _announce(service: Service) -> None:
     first = next(iter(service.registry)).model.name
     console.out(f"try    curl {url}/predictions/{first} -H 'Content-Type: application/json' -d @input.json")
     console.out(f"see    {url}/models/{first}  {url}/metrics  {url}/openapi.json   Ctrl-C stops")
-    click.get_text_stream("stdout").flush()
 
 
 @click.command()

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from runner.frontend import openapi, predictions
+from runner.frontend import openapi
 from runner.frontend.bodies import Receive, Scope, Send
 from runner.frontend.health import Health
 from runner.frontend.management import Management, respond
-from runner.frontend.predictions import Predictions
+from runner.frontend.predictions import PREFIX, Predictions
 from runner.frontend.problems import problem
 from runner.metrics import Metrics
 from runner.pool.registry import Registry
@@ -29,13 +29,13 @@ class App:
     def __init__(self, registry: Registry, metrics: Metrics, health: Health, max_request_size: int) -> None:
         self._registry = registry
         self._metrics = metrics
-        self._predictions = Predictions(registry, metrics, max_request_size)
+        self.predictions = Predictions(registry, metrics, max_request_size)
         routes = [*health.routes(), *Management(registry).routes(), *self._papers()]
         self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(predictions.PREFIX):
-            await self._predictions(scope, receive, send)
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            await self.predictions(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,6 +13,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from runner import wire
+from runner.frontend.problems import Problem
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -19,6 +21,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON = b"application/json"
+_BYTES = b"application/octet-stream"
+_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+#: Headers that say where a response ends, or that we have set.
+_OURS = frozenset(("connection", "content-length", "content-type", "transfer-encoding", "x-request-id"))
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z").match
+_NO_BREAKS = {code: " " for code in (0, 10, 13)}
 
 
 class TooLarge(Exception):
@@ -61,12 +69,12 @@ async def read_body(receive: Receive, declared: bytes | None, limit: int) -> byt
 
 async def params_of(content_type: str, body: bytes) -> list[tuple[str, str, bytes]]:
     """A row's parameters: form fields by name, or the raw body as "body". Raises BadForm."""
-    if content_type.startswith("multipart/form-data"):
+    if not is_form(content_type):
+        return [("body", content_type, body)]
+    if content_type.lower().startswith(_FORMS[0]):
         return await _multipart(content_type, body)
-    if content_type.startswith("application/x-www-form-urlencoded"):
-        pairs = parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="utf-8")
-        return [(name, "text/plain", value.encode()) for name, value in pairs]
-    return [("body", content_type, body)]
+    pairs = parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="utf-8")
+    return [(name, "text/plain", value.encode()) for name, value in pairs]
 
 
 async def _multipart(content_type: str, body: bytes) -> list[tuple[str, str, bytes]]:
@@ -94,28 +102,35 @@ async def _multipart(content_type: str, body: bytes) -> list[tuple[str, str, byt
     return params
 
 
-async def send_reply(send: Send, reply: wire.Reply, request_id: bytes) -> None:
-    """A handler's answer as an HTTP response."""
-    headers = [
-        (b"content-type", reply.content_type.encode("latin-1") or b"application/octet-stream"),
-        (b"content-length", b"%d" % len(reply.body)),
-        (b"x-request-id", request_id),
-    ]
-    if reply.headers:
-        headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+def is_form(content_type: bytes | str) -> bool:
+    """Whether a body of this type holds several fields."""
+    text = content_type.decode("latin-1") if isinstance(content_type, bytes) else content_type
+    return text.lower().startswith(_FORMS)
 
 
-async def send_json(
-    send: Send, status: int, body: bytes, request_id: bytes, extra: MutableMapping[str, str] | dict[str, str]
-) -> None:
-    """A JSON answer of ours."""
+def headers_of(answer: wire.Reply | Problem, request_id: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Body and headers of an answer. What a handler set cannot break the response's framing."""
+    if isinstance(answer, Problem):
+        body, kind, own = answer.body(), JSON, [*answer.headers.items()]
+    else:
+        body, kind, own = answer.body, _header_value(answer.content_type) or _BYTES, answer.headers
     headers = [
-        (b"content-type", JSON),
+        (b"content-type", kind),
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id),
-        *((name.lower().encode(), value.encode()) for name, value in extra.items()),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    for name, value in own:
+        if _TOKEN(name) and name.lower() not in _OURS:
+            headers.append((name.lower().encode("ascii"), _header_value(value)))
+    return body, headers
+
+
+def _header_value(text: str) -> bytes:
+    return text.translate(_NO_BREAKS).encode("latin-1", "replace")
+
+
+async def send_answer(send: Send, answer: wire.Reply | Problem, request_id: bytes) -> None:
+    """An answer as an ASGI response."""
+    body, headers = headers_of(answer, request_id)
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,7 @@
-"""POST /predictions/{model}[/{version}]: the hot path. A raw ASGI callable; Starlette never sees these requests."""
+"""POST /predictions/{model}[/{version}]: what a prediction is, whichever way it comes in.
+
+The plain ones come through `lane.py`; forms, pipelined and odd requests through the ASGI callable here.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +21,27 @@ from runner.frontend.bodies import (
     TooLarge,
     params_of,
     read_body,
-    send_json,
-    send_reply,
+    send_answer,
 )
 from runner.frontend.problems import Problem, of_failure, problem
 from runner.metrics import Metrics
 from runner.pool.deployment import Deployment
 from runner.pool.model import Model, ModelState
 from runner.pool.registry import Registry, UnknownModel, UnknownVersion
-from runner.scheduling.job import Failure, Job
+from runner.scheduling.job import Client, Failure, Job
 
 PREFIX = "/predictions/"
+_METHODS = ("POST", "PUT", "GET")
 _LONGEST_ID = 256
+_STATUSES = range(200, 600)
 #: Delivered in place of an answer when the client has hung up.
 _GONE = object()
 
+Headers = list[tuple[bytes, bytes]]
+
 
 class Exchange:
-    """One waiting request: gets the job's answer, and finds out whether its client still listens."""
+    """One waiting ASGI request: gets the job's answer, and finds out whether its client still listens."""
 
     __slots__ = ("_model", "_receive", "_watch", "answer", "job")
 
@@ -72,52 +78,20 @@ class Predictions:
     """The routes below /predictions/. `limit`: largest body in bytes."""
 
     def __init__(self, registry: Registry, metrics: Metrics, limit: int) -> None:
+        self.limit = limit
         self._registry = registry
         self._metrics = metrics
-        self._limit = limit
-        self._prefix = secrets.token_hex(6)
+        self._prefix = secrets.token_hex(6).encode()
         self._numbers = count(1)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        request_id = self._request_id(headers)
-        try:
-            answer = await self._predict(scope, headers, request_id, receive)
-        except ClientGone:
-            return
-        if isinstance(answer, wire.Reply):
-            self._metrics.response(answer.status)
-            await send_reply(send, answer, request_id)
-        else:
-            self._metrics.response(answer.status)
-            await send_json(send, answer.status, answer.body(), request_id, answer.headers)
-
-    def _request_id(self, headers: dict[bytes, bytes]) -> bytes:
-        given = headers.get(b"x-request-id")
+    def request_id(self, given: bytes | None) -> bytes:
+        """The client's own id, or one of ours."""
         if given is not None and 0 < len(given) <= _LONGEST_ID:
             return given
-        return b"%s-%x" % (self._prefix.encode(), next(self._numbers))
+        return b"%s-%x" % (self._prefix, next(self._numbers))
 
-    async def _predict(
-        self, scope: Scope, headers: dict[bytes, bytes], request_id: bytes, receive: Receive
-    ) -> wire.Reply | Problem:
-        found = self._find(scope["path"])
-        if isinstance(found, Problem):
-            return found
-        if scope["method"] not in ("POST", "PUT", "GET"):
-            return problem("method")
-        content_type = headers.get(b"content-type", b"").decode("latin-1")
-        try:
-            body = await read_body(receive, headers.get(b"content-length"), self._limit)
-            params = await params_of(content_type, body)
-        except TooLarge:
-            return problem("too-large", limit=self._limit)
-        except BadForm as error:
-            return problem("bad-request", reason=str(error))
-        row = wire.Row(request_id.decode("latin-1"), params, wire.pack_headers(scope["headers"]))
-        return await self._run(found, row, receive)
-
-    def _find(self, path: str) -> Deployment | Problem:
+    def find(self, path: str) -> Deployment | Problem:
+        """The model that a path names; what follows the version is the handler's to read."""
         name, _, version = path[len(PREFIX) :].partition("/")
         version = version.partition("/")[0]
         try:
@@ -127,32 +101,74 @@ class Predictions:
         except UnknownVersion:
             return problem("version", model=name, version=version)
 
-    async def _run(self, deployment: Deployment, row: wire.Row, receive: Receive) -> wire.Reply | Problem:
-        model = deployment.model
+    def submit(self, target: Deployment, row: wire.Row, client: Client) -> Job | Problem:
+        """Accept the row, or say why not."""
+        model = target.model
         if model.state is ModelState.FAILED:
-            return problem("no-worker", model=model.name, reason=deployment.why_no_worker())
+            return problem("no-worker", model=model.name, reason=target.why_no_worker())
         if model.state is ModelState.STOPPED:
             return problem("stopped")
-        exchange = Exchange(model, receive)
-        exchange.job = model.submit(row, exchange)
-        if exchange.job is None:
-            return self._full(model)
+        return model.submit(row, client) or self._full(model)
+
+    def _full(self, model: Model) -> Problem:
+        model.turned_away()
+        seconds = max(1, min(math.ceil(model.queue_seconds()), 60))
+        return problem("queue-full", model=model.name, capacity=model.batcher.capacity, retry_after=seconds)
+
+    def answer(self, target: Deployment, answer: Any) -> wire.Reply | Problem:
+        """What a job was answered, as it goes out. A handler may set any status but one that is no answer."""
+        if isinstance(answer, Failure):
+            return of_failure(answer, target.model.name, target.why_no_worker())
+        assert isinstance(answer, wire.Reply)
+        if answer.status not in _STATUSES:
+            return problem("bad-status", status=answer.status)
+        return answer
+
+    def count(self, answer: wire.Reply | Problem) -> None:
+        """An answer goes out."""
+        self._metrics.response(answer.status)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        request_id = self.request_id(headers.get(b"x-request-id"))
+        try:
+            answer = await self._predict(scope, headers, request_id, receive)
+        except ClientGone:
+            return
+        self.count(answer)
+        await send_answer(send, answer, request_id)
+
+    async def _predict(
+        self, scope: Scope, headers: dict[bytes, bytes], request_id: bytes, receive: Receive
+    ) -> wire.Reply | Problem:
+        target = self.find(scope["path"])
+        if isinstance(target, Problem):
+            return target
+        if scope["method"] not in _METHODS:
+            return problem("method")
+        try:
+            body = await read_body(receive, headers.get(b"content-length"), self.limit)
+            params = await params_of(headers.get(b"content-type", b"").decode("latin-1"), body)
+        except TooLarge:
+            return problem("too-large", limit=self.limit)
+        except BadForm as error:
+            return problem("bad-request", reason=str(error))
+        row = wire.Row(request_id.decode("latin-1"), params, wire.pack_headers(scope["headers"]))
+        return await self._run(target, row, receive)
+
+    async def _run(self, target: Deployment, row: wire.Row, receive: Receive) -> wire.Reply | Problem:
+        exchange = Exchange(target.model, receive)
+        job = self.submit(target, row, exchange)
+        if isinstance(job, Problem):
+            return job
+        exchange.job = job
         try:
             answer = await exchange.answer
         except asyncio.CancelledError:
-            model.withdraw(exchange.job)
+            target.model.withdraw(job)
             raise
         finally:
             exchange.close()
         if answer is _GONE:
             raise ClientGone
-        if isinstance(answer, Failure):
-            return of_failure(answer, model.name, deployment.why_no_worker())
-        assert isinstance(answer, wire.Reply)
-        return answer
-
-    def _full(self, model: Model) -> Problem:
-        model.turned_away()
-        seconds = math.ceil(model.queue_seconds())
-        capacity = model.batcher.capacity
-        return problem("queue-full", model=model.name, capacity=capacity, retry_after=max(1, min(seconds, 60)))
+        return self.answer(target, answer)

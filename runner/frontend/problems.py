@@ -77,6 +77,7 @@ TABLE: dict[str, _Row] = {
     "killed": _Row(
         500, "InternalServerException", "Worker died: this request ended two workers and is not tried again."
     ),
+    "bad-status": _Row(500, "InternalServerException", "The handler set status {status}, which ends no request."),
     "raised": _Row(503, "InternalServerException", "{reason}"),
 }
 

@@ -32,7 +32,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "embedder"
 def server(tmp_path_factory) -> Iterator[Server]:
     """The example as a running server. Nothing may be fetched."""
     folder = tmp_path_factory.mktemp("embedder")
-    shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.mar"), dirs_exist_ok=True)
     python("prepare.py", folder=folder)
     archive("create", "--force", folder=folder)
     with pytest.MonkeyPatch.context() as patch:

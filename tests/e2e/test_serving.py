@@ -19,7 +19,9 @@ import pytest
 from tests.e2e.servers import Server, archive_command, running_server, write_model
 
 ECHO = "def handle(data, ctx): return data and [r.get('body') for r in data]\n"
-SLOW = "import time\ndef handle(data, ctx):\n    if data: time.sleep(1)\n    return data and [r['body'] for r in data]\n"
+SLOW = (
+    "import time\ndef handle(data, ctx):\n    if data: time.sleep(1)\n    return data and [r['body'] for r in data]\n"
+)
 TWO_WORKERS = "minWorkers: 2\nmaxWorkers: 2\nbatchSize: 4\njobQueueSize: 20000\n"
 
 
@@ -97,8 +99,9 @@ def test_status_headers_and_request_ids_go_both_ways(tmp_path: Path) -> None:
 def test_the_handler_works_in_its_model_directory_and_sees_its_config(tmp_path: Path) -> None:
     source = (
         "import os\ndef handle(data, ctx):\n"
-        "    return data and [{'here': os.path.exists('handler.py'), 'own': ctx.model_yaml_config['handler']['own'],\n"
-        "                      'dir': ctx.system_properties['model_dir'] == os.getcwd()} for _ in data]\n"
+        "    own = ctx.model_yaml_config['handler']['own']\n"
+        "    here = ctx.system_properties['model_dir'] == os.getcwd()\n"
+        "    return data and [{'here': os.path.exists('handler.py'), 'own': own, 'dir': here} for _ in data]\n"
     )
     config = "minWorkers: 1\nmaxWorkers: 1\nhandler:\n  own: 7\n"
     with running_server(write_model(tmp_path / "m", source, config=config), cache=tmp_path / "cache") as server:

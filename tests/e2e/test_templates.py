@@ -35,9 +35,14 @@ def test_it_validates_as_a_folder_and_as_an_archive(projects, template):
     archive("validate", ".", f"{template}.mar", folder=projects[template])
 
 
-@pytest.mark.parametrize("template", templates())
-def test_its_own_test_passes(projects, template):
-    python("-m", "pytest", "-q", "-p", "no:cacheprovider", folder=projects[template])
+def test_its_own_test_passes_where_it_lies(projects):
+    python("-m", "pytest", "-q", "-p", "no:cacheprovider", folder=projects["classifier"])
+
+
+def test_the_tests_of_all_of_them_pass_in_one_process(projects):
+    folders = [str(folder) for folder in projects.values()]
+    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
+    python("-m", "pytest", *options, *folders, folder=projects["classifier"].parent)
 
 
 def test_all_of_them_answer_their_samples_over_http(projects, tmp_path):

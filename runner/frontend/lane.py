@@ -1,0 +1,184 @@
+"""The short way of a prediction: from parsed HTTP to a submitted job without a task, back in one write.
+
+uvicorn's way (a scope, a task, an ASGI callable, two sends) costs more than everything else that the front end does
+for a small request. So a plain prediction (POST or PUT, HTTP/1.1, a body that is no form, nothing else under way on
+its connection) is a `Lane`: it stands where uvicorn keeps a connection's current request, takes the body, and writes
+the answer itself. Whatever is not plain takes uvicorn's way to the same `Predictions`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from runner import wire
+from runner.frontend.bodies import headers_of, is_form
+from runner.frontend.predictions import PREFIX, Headers, Predictions
+from runner.frontend.problems import Problem, problem
+from runner.frontend.transport import JoiningTransport
+from runner.pool.deployment import Deployment
+from runner.scheduling.job import Job
+
+_PREFIX = PREFIX.encode()
+_METHODS = (b"POST", b"PUT")
+
+
+class Lane:
+    """One plain prediction on its connection; the `Client` of its job.
+
+    `response_complete`, `keep_alive`, `disconnected`, `message_event` and `more_body` are what uvicorn's protocol
+    reads and sets on a connection's current request.
+    """
+
+    __slots__ = (
+        "_body",
+        "_job",
+        "_protocol",
+        "_size",
+        "_target",
+        "content_type",
+        "headers",
+        "keep_alive",
+        "more_body",
+        "request_id",
+        "response_complete",
+    )
+
+    def __init__(self, protocol: LaneProtocol, headers: Headers, content_type: bytes, request_id: bytes) -> None:
+        self.headers = headers
+        self.content_type = content_type
+        self.request_id = request_id
+        self.keep_alive = protocol.parser.should_keep_alive()
+        self.more_body = True
+        self.response_complete = False
+        self._protocol = protocol
+        self._body: list[bytes] = []
+        self._size = 0
+        self._job: Job | None = None
+        self._target: Deployment | None = None
+
+    @property
+    def message_event(self) -> Lane:
+        return self
+
+    def set(self) -> None:
+        """uvicorn wakes a waiting task here; a lane has none."""
+
+    @property
+    def disconnected(self) -> bool:
+        return self.response_complete
+
+    @disconnected.setter
+    def disconnected(self, _: bool) -> None:
+        self.response_complete = True
+        if self._job is not None and self._target is not None:
+            self._target.model.withdraw(self._job)
+            self._job = None
+
+    def still_waiting(self) -> None:
+        """uvicorn tells us when the client leaves; there is nothing to look for."""
+
+    def take(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._size += len(body)
+        limit = self._protocol.predictions.limit
+        if self._size <= limit:
+            self._body.append(body)
+            return
+        self._body.clear()
+        self.keep_alive = False
+        self._answer(problem("too-large", limit=limit))
+
+    def complete(self, path: str) -> None:
+        """The body is there: submit the row, or say why not."""
+        predictions = self._protocol.predictions
+        target = predictions.find(path)
+        if isinstance(target, Problem):
+            self._answer(target)
+            return
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        params = [("body", self.content_type.decode("latin-1"), body)]
+        row = wire.Row(self.request_id.decode("latin-1"), params, wire.pack_headers(self.headers))
+        job = predictions.submit(target, row, self)
+        if isinstance(job, Problem):
+            self._answer(job)
+        else:
+            self._job, self._target = job, target
+
+    def deliver(self, answer: Any) -> None:
+        self._job = None
+        if not self.response_complete and self._target is not None:
+            self._answer(self._protocol.predictions.answer(self._target, answer))
+
+    def _answer(self, answer: wire.Reply | Problem) -> None:
+        self._protocol.predictions.count(answer)
+        self.response_complete = True
+        self._protocol.respond(answer, self.request_id, self.keep_alive)
+
+
+class LaneProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with a lane for plain predictions."""
+
+    def __init__(self, *args: Any, predictions: Predictions, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.predictions = predictions
+        self._in_lane: Lane | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
+        super().connection_made(cast(asyncio.Transport, JoiningTransport(transport, self.loop)))
+
+    def on_headers_complete(self) -> None:
+        lane = self._lane() if self._is_plain() else None
+        if lane is None:
+            super().on_headers_complete()
+        else:
+            self.cycle = cast(RequestResponseCycle, lane)
+        self._in_lane = lane
+
+    def _is_plain(self) -> bool:
+        if not self.url.startswith(_PREFIX) or b"%" in self.url or self.expect_100_continue:
+            return False
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if busy or self.flow.write_paused or self.parser.get_method() not in _METHODS:
+            return False
+        return self.parser.get_http_version() == "1.1" and not self.parser.should_upgrade()
+
+    def _lane(self) -> Lane | None:
+        content_type, given = b"", None
+        for name, value in self.headers:
+            if name == b"content-type":
+                content_type = value
+            elif name == b"x-request-id":
+                given = value
+        if is_form(content_type):
+            return None
+        return Lane(self, self.headers, content_type, self.predictions.request_id(given))
+
+    def on_body(self, body: bytes) -> None:
+        if self._in_lane is None:
+            super().on_body(body)
+        elif not self._in_lane.response_complete:
+            self._in_lane.take(body)
+
+    def on_message_complete(self) -> None:
+        if self._in_lane is None:
+            super().on_message_complete()
+        elif not self._in_lane.response_complete:
+            self._in_lane.complete(self.url.partition(b"?")[0].decode("latin-1"))
+
+    def respond(self, answer: wire.Reply | Problem, request_id: bytes, keep_alive: bool) -> None:
+        """Write an answer to the current request and make the connection ready for the next one."""
+        if self.transport.is_closing():
+            return
+        body, headers = headers_of(answer, request_id)
+        parts = [STATUS_LINE[answer.status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n" if keep_alive else b"connection: close\r\n\r\n", body)
+        cast(JoiningTransport, self.transport).write_now(b"".join(parts))
+        if keep_alive:
+            self.on_response_complete()
+        else:
+            self.transport.close()
