@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/python examples/digits/demo.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/demo.sh
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -24,7 +24,7 @@ test-slow: $(READY)
 
 test-interop: $(READY)
 	tests/interop/setup.sh
-	$(BIN)/python -m pytest -m interop tests/interop
+	TORCHSERVE_BIN=.venv-interop/bin $(BIN)/python -m pytest -m interop tests/interop
 
 check: $(READY)
 	$(BIN)/ruff check .
