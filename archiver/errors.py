@@ -81,14 +81,16 @@ class MissingExtra(ArchiveError):
 
 
 class InvalidInput(ArchiveError):
-    """Findings of severity error in what the user gave; nothing was written."""
+    """Findings of severity error in what the user gave. `spared` says what was not done because of them."""
 
     code = "input/invalid"
 
-    def __init__(self, findings: Sequence[Finding], *, hint: str | None = None) -> None:
+    def __init__(
+        self, findings: Sequence[Finding], *, spared: str = "nothing was written", hint: str | None = None
+    ) -> None:
         self.findings = tuple(findings)
         errors = sum(finding.is_error for finding in self.findings)
-        super().__init__(f"{errors} error{'s' if errors != 1 else ''}; nothing was written", hint=hint)
+        super().__init__(f"{errors} error{'s' if errors != 1 else ''}; {spared}", hint=hint)
 
 
 class NotFound(ArchiveError):

@@ -63,5 +63,6 @@ def declared(text: str | None, file: str, *, lenient: bool) -> Declared:
         return Declared({}, {}, ())
     checked = examine_config(text, file)
     if checked.errors and not lenient:
-        raise InvalidInput(checked.errors, hint=f"`archive validate {file}` shows all findings")
+        hint = f"`archive validate {file}` shows all findings"
+        raise InvalidInput(checked.errors, spared="nothing was started", hint=hint)
     return Declared(checked.values, checked.source.values, tuple(checked.errors))

@@ -66,7 +66,7 @@ def _overrides(named: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str,
         _set_key(values, path, read_source(f"value: {text}", "--set").values.get("value"))
     errors = [finding for finding in check_values(values, "command line") if finding.is_error]
     if errors:
-        raise InvalidInput(errors)
+        raise InvalidInput(errors, spared="nothing was started")
     return values
 
 

@@ -7,6 +7,7 @@ whose handler never returns.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
@@ -82,6 +83,9 @@ def work(fd: int) -> int:
     session = _load(link, load)
     if session is None:
         return 1
+    # What is loaded stays; the collector need not walk over it again and again while serving.
+    gc.collect()
+    gc.freeze()
     while isinstance(frame := link.receive(), wire.Run):
         link.send(session.run(frame.rows, frame.batch))
     return 0

@@ -31,8 +31,9 @@ class Transport(asyncio.Transport):
         return self.closed
 
     def close(self) -> None:
-        self.closed = True
-        self._protocol.connection_lost(None)
+        if not self.closed:
+            self.closed = True
+            self._protocol.connection_lost(None)
 
 
 class Worker:
@@ -69,8 +70,7 @@ class Worker:
         self.say(wire.Raised(run.batch, 503, "ValueError", "Prediction failed", ["trace"], retire))
 
     def die(self) -> None:
-        if not self._transport.closed:
-            self._transport.close()
+        self._transport.close()
 
 
 def make_model(**config: Any) -> Model:

@@ -1,0 +1,213 @@
+"""Conversations with the HTTP protocol, byte by byte, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.server import ServerState
+
+from runner import wire
+from runner.frontend.app import App
+from runner.frontend.health import Health
+from runner.frontend.http import http_server
+from runner.frontend.lane import Lane, LaneProtocol
+from runner.metrics import Metrics
+from runner.pool.deployment import Deployment
+from runner.pool.registry import Registry
+from tests.runner.frontend.apps import Answer, deploy, echo
+from tests.runner.loops import in_loop
+from tests.runner.pool.workers import Transport, Worker
+
+
+class Socket(Transport):
+    """A client's connection as the protocol sees it."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
+
+    def close(self) -> None:
+        """As real transports do: the protocol hears of it in the loop's next turn."""
+        if not self.closed:
+            self.closed = True
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+
+
+class Connection:
+    """A client's side: `send` bytes, read what has come back."""
+
+    def __init__(self, answer: Answer | None = echo, *, limit: int = 1000, **config: Any) -> None:
+        registry, metrics = Registry(), Metrics()
+        self.deployment: Deployment = deploy(registry, metrics, answer=answer, **config)
+        server_config = http_server(App(registry, metrics, Health(registry), limit)).config
+        server_config.load()
+        self.protocol: LaneProtocol = server_config.http_protocol_class(  # type: ignore[call-arg]
+            config=server_config, server_state=ServerState(), app_state={}
+        )
+        self._socket = Socket(self.protocol)
+        self.protocol.connection_made(self._socket)
+
+    def send(self, data: bytes) -> None:
+        self.protocol.data_received(data)
+
+    async def receive(self, count: int = 1) -> bytes:
+        """Everything so far, once `count` responses have begun."""
+        while self._socket.written.count(b"HTTP/1.1 ") < count:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return bytes(self._socket.written)
+
+    @property
+    def closed(self) -> bool:
+        return self._socket.closed
+
+    def hang_up(self) -> None:
+        self._socket.close()
+
+
+def post(body: bytes = b"x", *headers: bytes, path: bytes = b"/predictions/m") -> bytes:
+    lines = [b"POST %s HTTP/1.1" % path, b"Host: t", b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+def body_of(response: bytes) -> bytes:
+    return response.partition(b"\r\n\r\n")[2]
+
+
+@in_loop
+async def test_a_plain_prediction_takes_the_lane_and_is_answered_in_one_piece() -> None:
+    connection = Connection()
+    connection.send(post(b"hello", b"Content-Type: text/plain", b"X-Request-Id: 7"))
+    assert isinstance(connection.protocol.cycle, Lane)
+    response = await connection.receive()
+    assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"x-request-id: 7\r\n" in response
+    assert body_of(response) == b"body|text/plain|hello"
+    assert not connection.closed
+
+
+@in_loop
+async def test_a_body_may_come_in_pieces() -> None:
+    connection = Connection()
+    request = post(b"hello")
+    for place in range(len(request)):
+        connection.send(request[place : place + 1])
+    assert body_of(await connection.receive()) == b"body||hello"
+
+
+@in_loop
+async def test_a_connection_serves_one_request_after_the_other() -> None:
+    connection = Connection()
+    for number in range(1, 4):
+        connection.send(post(b"%d" % number))
+        assert (await connection.receive(number)).endswith(b"body||%d" % number)
+
+
+@in_loop
+async def test_pipelined_requests_are_answered_in_order_whichever_way_they_take() -> None:
+    connection = Connection()
+    form = post(b"k=v", b"Content-Type: application/x-www-form-urlencoded")
+    connection.send(post(b"1") + form + post(b"3"))
+    response = await connection.receive(3)
+    bodies = [body_of(part).decode() for part in response.split(b"HTTP/1.1 200 OK")[1:]]
+    assert bodies == ["body||1", "k|text/plain|v", "body||3"]
+
+
+@in_loop
+async def test_forms_and_escaped_paths_take_uvicorns_way() -> None:
+    for request in (
+        post(b"k=v", b"Content-Type: Application/X-WWW-Form-Urlencoded"),
+        post(b"x", path=b"/predictions/%6d"),
+    ):
+        connection = Connection()
+        connection.send(request)
+        assert not isinstance(connection.protocol.cycle, Lane)
+        assert (await connection.receive()).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@in_loop
+async def test_what_a_handler_sets_cannot_split_or_reframe_the_response() -> None:
+    headers = [("X-A", "1\r\nX-Evil: 2"), ("bad name", "x"), ("Content-Length", "999"), ("X-É", "x"), ("X-B", "ü☃")]
+    reply = wire.Reply(200, "", "text/plain\r\nX-Evil: 3", headers, b"ok")
+    connection = Connection(lambda _: reply)
+    connection.send(post())
+    head = (await connection.receive()).partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert b"x-a: 1  X-Evil: 2" in head
+    assert not any(line.lower().startswith(b"x-evil") for line in head)
+    assert [line for line in head if line.startswith(b"content-length")] == [b"content-length: 2"]
+    assert "x-b: ü?".encode("latin-1") in head
+    assert len(head) == len({line.partition(b":")[0] for line in head})
+
+
+@in_loop
+async def test_a_status_that_ends_no_request_is_500() -> None:
+    connection = Connection(lambda _: wire.Reply(100, "", "", [], b""))
+    connection.send(post())
+    assert (await connection.receive()).startswith(b"HTTP/1.1 500 ")
+
+
+@in_loop
+async def test_connection_close_is_honoured_after_the_answer() -> None:
+    connection = Connection()
+    connection.send(post(b"x", b"Connection: close"))
+    assert b"connection: close\r\n" in await connection.receive()
+    assert connection.closed
+
+
+@in_loop
+async def test_a_body_beyond_the_limit_is_413_before_it_is_all_there() -> None:
+    connection = Connection(limit=10)
+    connection.send(post(b"x" * 100)[:-50])
+    assert (await connection.receive()).startswith(b"HTTP/1.1 413 ")
+    assert connection.closed
+
+
+@in_loop
+async def test_a_client_that_hangs_up_withdraws_its_job_at_once() -> None:
+    connection = Connection(None)
+    connection.send(post())
+    await asyncio.sleep(0)
+    assert connection.deployment.model.batcher.open == 1
+    connection.hang_up()
+    await asyncio.sleep(0)
+    assert connection.deployment.model.batcher.open == 0
+
+
+@in_loop
+async def test_an_answer_for_a_client_that_hung_up_goes_nowhere() -> None:
+    connection = Connection(None)
+    worker = Worker(connection.deployment.model)
+    connection.send(post())
+    while not (runs := worker.batches()):
+        await asyncio.sleep(0)
+    connection.hang_up()
+    await asyncio.sleep(0)
+    worker.reply(runs[0])
+    assert connection.deployment.model.batcher.open == 0
+
+
+@in_loop
+async def test_unknown_models_and_full_queues_are_told_and_the_connection_lives_on() -> None:
+    connection = Connection(None, jobQueueSize=1)
+    connection.send(post(path=b"/predictions/other"))
+    assert b'"ModelNotFoundException"' in await connection.receive()
+    connection.deployment.model.submit(wire.Row("first", [], b""), connection)  # type: ignore[arg-type]  # never answered
+    connection.send(post())
+    response = await connection.receive(2)
+    assert b'"QueueFullException"' in response
+    assert b"retry-after: 1\r\n" in response
+    assert not connection.closed
+
+
+@in_loop
+async def test_what_is_no_http_is_400() -> None:
+    connection = Connection()
+    connection.send(b"nonsense\r\n\r\n")
+    assert (await connection.receive()).startswith(b"HTTP/1.1 400 ")
+    assert connection.closed
