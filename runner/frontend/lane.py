@@ -125,17 +125,32 @@ class LaneProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.predictions = predictions
         self._in_lane: Lane | None = None
+        self._idle_since = 0.0
+        self._idle_watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(cast(asyncio.Transport, JoiningTransport(transport, self.loop)))
 
+    def on_message_begin(self) -> None:
+        """uvicorn builds its scope here; a lane needs none, so it waits until it is known who takes the request."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
     def on_headers_complete(self) -> None:
         lane = self._lane() if self._is_plain() else None
         if lane is None:
+            self._begin_uvicorns_way()
             super().on_headers_complete()
         else:
             self.cycle = cast(RequestResponseCycle, lane)
         self._in_lane = lane
+
+    def _begin_uvicorns_way(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers[:] = headers
 
     def _is_plain(self) -> bool:
         if not self.url.startswith(_PREFIX) or b"%" in self.url or self.expect_100_continue:
@@ -178,7 +193,33 @@ class LaneProtocol(HttpToolsProtocol):
             parts += (name, b": ", value, b"\r\n")
         parts += (b"\r\n" if keep_alive else b"connection: close\r\n\r\n", body)
         cast(JoiningTransport, self.transport).write_now(b"".join(parts))
-        if keep_alive:
+        if not keep_alive:
+            self.transport.close()
+        elif self.pipeline:
             self.on_response_complete()
         else:
+            self._idle()
+
+    def _idle(self) -> None:
+        """Like uvicorn's keep-alive timeout, but without a timer to set and cancel per request: one timer looks,
+        when it fires, whether the connection has been idle for long enough."""
+        self._idle_since = self.loop.time()
+        if self._idle_watch is None:
+            self._idle_watch = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        self._idle_watch = None
+        if self.transport.is_closing():
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if self.cycle is not None and not self.cycle.response_complete:
+            left = self.timeout_keep_alive
+        if left <= 0:
             self.transport.close()
+        else:
+            self._idle_watch = self.loop.call_later(left, self._close_if_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._idle_watch is not None:
+            self._idle_watch.cancel()
+        super().connection_lost(exc)

@@ -13,6 +13,7 @@ Rules of the room
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ from archiver.config.model import Compile, ModelConfig, Pt2
 from runner.optimize.edge import Edge, Forward
 from runner.optimize.step import Change, NotApplicable, StepFailed, Wish
 from runner.optimize.tensors import mapped
+
+_log = logging.getLogger("archive.optimize")
 
 #: Consecutive failures of compiled code, each cured by eager, after which eager stays.
 STRIKES = 3
@@ -179,6 +182,8 @@ class Guarded:
         self._row += 1
         self.last_error = f"{type(error).__name__}: {error}"
         self.eager_only = self._row >= STRIKES
+        for_good = ", and does so from now on" if self.eager_only else ""
+        _log.warning("compiled code failed, eager answered%s: %s", for_good, self.last_error)
         return output
 
 

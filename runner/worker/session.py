@@ -25,6 +25,8 @@ from runner import wire
 from runner.compat import hook
 from runner.handlers.context import Context
 from runner.handlers.errors import BadRequest, CannotLoad, RowFailed, answer_to
+from runner.optimize.compile import Guarded, guard_of
+from runner.optimize.pipeline import optimise
 from runner.worker import failures, rows
 from runner.worker.context import context_for
 from runner.worker.failures import LoadError
@@ -56,6 +58,8 @@ class Session:
         self._config: ModelConfig = from_plain(load.config)
         self._context: Context = context_for(load, self._config)
         self._entry: Entry | None = None
+        self._guard: Guarded | None = None
+        self._cured = 0
 
     def open(self) -> dict[str, Any]:
         """Load, optimise and warm up; the report of what was done. Raises LoadError."""
@@ -103,7 +107,14 @@ class Session:
         context = self._context
         seconds = context.seconds
         context.begin(())
-        return Answered(replies, seconds, context.metrics.drain())
+        return Answered(replies, seconds, [*context.metrics.drain(), *self._compiled_failures()])
+
+    def _compiled_failures(self) -> list[wire.Metric]:
+        """Calls of compiled code that eager had to answer, since the last batch."""
+        if self._guard is None or self._guard.failures == self._cured:
+            return []
+        count, self._cured = self._guard.failures - self._cured, self._guard.failures
+        return [wire.Metric("archive_compiled_failures", float(count), "count", "counter", {})]
 
     def _handled(self, data: list[dict[str, Any]], kept: Sequence[wire.Row]) -> list[wire.Reply]:
         assert self._entry is not None, "this is a bug: rows came before the model was loaded"
@@ -139,10 +150,10 @@ class Session:
     def _optimise(self, sample: wire.Row | None) -> dict[str, Any]:
         """The pipeline's report, and `lines`: the same for the log."""
         assert self._entry is not None
-        from runner.optimize.pipeline import optimise
-
         target = _HandlersModel(self, self._entry.instance, sample)
         report = optimise(target, self._config, torch.device(self._load.device))
+        module = target.get()
+        self._guard = guard_of(module) if module is not None else None
         return {**report.to_dict(), "lines": report.lines()}
 
     def _warm_up(self, sample: wire.Row | None) -> dict[str, Any]:

@@ -211,3 +211,30 @@ async def test_what_is_no_http_is_400() -> None:
     connection.send(b"nonsense\r\n\r\n")
     assert (await connection.receive()).startswith(b"HTTP/1.1 400 ")
     assert connection.closed
+
+
+@in_loop
+async def test_an_idle_connection_is_closed_after_its_time() -> None:
+    connection = Connection()
+    connection.protocol.timeout_keep_alive = 0.01  # type: ignore[assignment]  # whole seconds on a real server
+    connection.send(post())
+    await connection.receive()
+    while not connection.closed:
+        await asyncio.sleep(0.001)
+
+
+@in_loop
+async def test_a_connection_that_waits_for_its_answer_is_not_idle() -> None:
+    connection = Connection(None)
+    connection.protocol.timeout_keep_alive = 0.01  # type: ignore[assignment]  # whole seconds on a real server
+    worker = Worker(connection.deployment.model)
+    connection.send(post(path=b"/predictions/other"))
+    await connection.receive()
+    connection.send(post())
+    loop = asyncio.get_running_loop()
+    until = loop.time() + 0.05
+    while loop.time() < until:
+        await asyncio.sleep(0.001)
+    assert not connection.closed
+    worker.reply(worker.batches()[0])
+    assert (await connection.receive(2)).endswith(b"ok")

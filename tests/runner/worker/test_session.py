@@ -230,6 +230,41 @@ def handle(data, context):
         assert isinstance(first, wire.Ran) and isinstance(second, wire.Ran)
         assert [metric.value for metric in second.metrics] == [1.0]
 
+    def test_compiled_code_that_fails_while_serving_is_answered_by_eager_and_counted(self, tmp_path):
+        (tmp_path / "sample.json").write_text("1")
+        source = """
+import os
+import torch
+from torch._dynamo import register_backend
+from runner.handlers import Handler
+
+@register_backend(name="breakable")
+def breakable(graph, inputs):
+    def run(*args):
+        if os.path.exists("broken"):
+            raise RuntimeError("kernel")
+        return graph.forward(*args)
+    return run
+
+class Mine(Handler):
+    def load_model(self):
+        return Doubling()
+    def preprocess(self, payload):
+        return torch.tensor([float(payload)])
+
+class Doubling(torch.nn.Module):
+    def forward(self, x):
+        return x + x
+"""
+        pt2 = {"compile": {"enable": True, "backend": "breakable"}, "minSpeedup": 0.001}
+        session = opened(tmp_path, source, config={"pt2": pt2, "warmup": {"input": "sample.json"}})
+        (tmp_path / "broken").touch()
+
+        ran = session.run([json_row(3)], 1)
+
+        assert bodies(ran) == [(200, [6.0])]
+        assert [(metric.name, metric.value) for metric in ran.metrics] == [("archive_compiled_failures", 1.0)]
+
     def test_a_custom_attribute_of_the_context_outlives_the_batch(self, tmp_path):
         source = """
 def handle(data, context):
