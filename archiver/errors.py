@@ -38,6 +38,7 @@ EXTRAS = {
     "psutil": "serve",
     "multipart": "serve",
     "python_multipart": "serve",
+    "torchao": "quantize",
     "transformers": "text",
     "tokenizers": "text",
     "PIL": "vision",

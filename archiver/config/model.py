@@ -21,6 +21,16 @@ class Precision:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantization:
+    """`scheme`: what is quantised and when. `include`, `exclude`: module globs. `fallback`: unquantised or fail."""
+
+    scheme: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    fallback: str
+
+
+@dataclass(frozen=True, slots=True)
 class Threads:
     """`intra_op`: threads of one worker's operators, None = cores // workers. `pin`: disjoint cores per worker."""
 
@@ -92,6 +102,7 @@ class ModelConfig:
     device_type: str
     device_ids: tuple[int, ...] | None
     precision: Precision
+    quantization: Quantization | None
     memory_format: str | None
     attention: tuple[str, ...] | None
     threads: Threads
@@ -123,6 +134,7 @@ class ModelConfig:
             device_type=values["deviceType"],
             device_ids=None if ids is None else tuple(ids),
             precision=Precision(**values["precision"]),
+            quantization=_quantization(values["quantization"]),
             memory_format=values.get("memoryFormat"),
             attention=None if attention is None else tuple(attention),
             threads=_threads(values["threads"]),
@@ -137,6 +149,12 @@ class ModelConfig:
 def _threads(values: Mapping[str, Any]) -> Threads:
     intra_op = values["intraOp"]
     return Threads(None if intra_op == "auto" else intra_op, values["pin"])
+
+
+def _quantization(values: Mapping[str, Any] | None) -> Quantization | None:
+    if values is None:
+        return None
+    return Quantization(values["scheme"], tuple(values["include"]), tuple(values["exclude"]), values["fallback"])
 
 
 def _verify(values: Mapping[str, Any]) -> Verify:
@@ -174,6 +192,7 @@ def from_plain(plain: Mapping[str, Any]) -> ModelConfig:
     values = {key: parts[key](**value) if key in parts else value for key, value in plain.items()}
     pt2 = dict(plain["pt2"])
     compile_ = pt2.pop("compile")
+    values["quantization"] = _quantization(plain["quantization"])
     values["pt2"] = Pt2(
         compile=None if compile_ is None else Compile(**compile_),
         **{**pt2, "buckets": _tuple(pt2["buckets"])},

@@ -69,7 +69,7 @@ class CompileStep:
             plan=plan,
             instead="eager",
             notes=(*mode_notes, *freezing_notes, *_unsupported_notes(config.pt2)),
-            required=config.pt2.fallback == "fail",
+            required="pt2.fallback: fail" if config.pt2.fallback == "fail" else None,
         )
 
     def change(self, edge: Edge, plan: CompilePlan) -> Change:

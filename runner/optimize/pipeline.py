@@ -5,7 +5,8 @@ Rules of the room
 2. A step is "applied" after the sample has run through the serving path with it switched on and the outputs
    were compared with the model as loaded. Without a sample it is "unverified" at best.
 3. A step that fails is switched off: the module is as if it had not been tried, and the next step goes on.
-4. Loading stops only where the YAML says so: `pt2.fallback: fail`, `verify.action: fail`.
+4. Loading stops only where the YAML says so: `pt2.fallback: fail`, `quantization.fallback: fail`,
+   `verify.action: fail`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,20 @@ from runner.optimize.deadline import TimeIsUp, can_interrupt, deadline
 from runner.optimize.edge import Edge
 from runner.optimize.memory_format import MemoryFormatStep
 from runner.optimize.precision import PrecisionStep
+from runner.optimize.quantize import QuantizeStep
 from runner.optimize.report import Report, Status, StepReport
 from runner.optimize.step import AlreadySo, Change, NotApplicable, OptimiseRefused, Step, StepFailed, Wish
 from runner.optimize.threads import threads_row
 from runner.optimize.trial import Pace, Target, Trial
 
 #: In this order: what changes numbers first, what compiles them last.
-STEPS: tuple[Step[Any], ...] = (PrecisionStep(), MemoryFormatStep(), AttentionStep(), CompileStep())
+STEPS: tuple[Step[Any], ...] = (
+    PrecisionStep(),
+    QuantizeStep(),
+    MemoryFormatStep(),
+    AttentionStep(),
+    CompileStep(),
+)
 
 _NO_SAMPLE = "not exercised: declare warmup.input"
 _NO_MODULE = "the handler exposes no torch module"
@@ -177,7 +185,7 @@ class _Pipeline:
     def _fell_back(self, row: StepReport, wish: Wish[Any], failure: StepFailed) -> None:
         row.reason = str(failure)
         if wish.required and not isinstance(failure, _TooSlow):
-            raise OptimiseRefused(f"{row.name}: {failure} (pt2.fallback: fail)") from failure
+            raise OptimiseRefused(f"{row.name}: {failure} ({wish.required})") from failure
         if isinstance(failure, NotApplicable):
             row.applied, row.status = None, Status.NOT_APPLICABLE
 

@@ -46,7 +46,8 @@ class Wish(Generic[Plan]):
 
     `declared` is the wish as the user would say it. `plan` is what the step will do. `instead` is what runs if
     the plan fails ("eager"). `notes` say where the plan differs from what was declared; `replaced`: it differs
-    so much that carrying it out is the fallback. `required`: no fallback is allowed.
+    so much that carrying it out is the fallback. `required`: the setting that allows no fallback, None where one is
+    allowed. `others`: plans to try in order where `plan` fails.
     """
 
     declared: str
@@ -54,7 +55,8 @@ class Wish(Generic[Plan]):
     instead: str
     notes: tuple[str, ...] = ()
     replaced: bool = False
-    required: bool = False
+    required: str | None = None
+    others: tuple[Plan, ...] = ()
 
 
 class Change:
