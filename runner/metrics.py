@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -133,13 +134,17 @@ def _gauge(name: str, text: str, labels: Sequence[str], of: Iterable[tuple[list[
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What a model version is like right now: rows in line, rows without an answer, workers declared and READY."""
+    """What a model version is like right now: rows in line, rows without an answer, workers declared and READY.
+
+    `report`: what became of the declared optimisations (`runner.optimize.report`, as plain values).
+    """
 
     labels: tuple[str, str]
     waiting: int
     open: int
     workers: int
     ready: int
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 class Metrics(Collector):
@@ -255,6 +260,7 @@ class Metrics(Collector):
         )
         for name, text, attribute in kinds:
             yield _gauge(name, text, _LABELS, [([*g.labels], getattr(g, attribute)) for g in gauges])
+        yield from _optimisation(gauges)
         yield _gauge("archive_frontend_resident_bytes", "Memory of the front end.", (), [([], _resident())])
 
     def _from_handlers(self) -> Iterator[Metric]:
@@ -267,6 +273,27 @@ class Metrics(Collector):
                 values = [*model.labels, *(value for _, value in dimensions)]
                 family.add_metric(values, metric.value)  # type: ignore[attr-defined]  # both families have it
         yield from families.values()
+
+
+def _optimisation(gauges: list[Gauges]) -> Iterator[Metric]:
+    """What is declared and whether it is what runs; a step that is not declared has no sample."""
+    yield _gauge(
+        "archive_optimisation_applied",
+        "1 for a declared optimisation that runs and was verified, else 0; `applied` is what runs.",
+        (*_LABELS, "step", "applied"),
+        [
+            ([*g.labels, step["name"], step["applied"] or ""], float(step["status"] == "applied"))
+            for g in gauges
+            for step in g.report.get("steps", ())
+            if step["declared"] is not None
+        ],
+    )
+    yield _gauge(
+        "archive_optimisation_speedup",
+        "How many times faster the model is than as loaded, by batch size, as measured before READY.",
+        (*_LABELS, "batch"),
+        [([*g.labels, size], ratio) for g in gauges for size, ratio in g.report.get("speedup", {}).items()],
+    )
 
 
 def _resident() -> float:

@@ -26,7 +26,6 @@ NOT_APPLIED = {
     "torchrun": "each worker is one process",
     "useVenv": "requirements are not installed; the server's own environment is used",
     "pt2.background": "compilation is finished before the model is ready",
-    "pt2.buckets": "batches are not padded",
     "pt2.export.aot_compile": "the model runs as the handler loads it",
 }
 

@@ -4,24 +4,29 @@ Rules of the room
 1. `torch.compile()` compiles nothing; the first call does, and may fail then. So a compiled model counts only
    after every batch size that needs a compile has run, on the serving path, within `pt2.timeout`.
 2. Afterwards torch is told never to compile again: while verifying and measuring it must raise instead (then the
-   serving path is not stable and the compiled model is refused), while serving it runs eager instead.
+   serving path is not stable and the compiled model is refused), while serving eager answers and it is counted.
 3. What cannot work here is left out before the attempt and said: CUDA graphs off CUDA, freezing off CPU.
 4. Everything set in the process (`freezing`, recompile limit, stance, dynamo's caches) is put back on `drop`.
 5. A failure of compiled code while serving costs one eager call, not a request.
+6. Batches come in every size. One graph for all of them is tried first, its batch size a symbol that nothing may
+   ask about; then torch's own dynamic shapes; then a few fixed sizes that batches are padded to. CUDA graphs
+   know fixed sizes only.
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from archiver.config.model import Compile, ModelConfig, Pt2
+from runner.optimize.batch import Padded, Rows, powers_of_two
 from runner.optimize.edge import Edge, Forward
 from runner.optimize.step import Change, NotApplicable, StepFailed, Wish
 from runner.optimize.tensors import mapped
@@ -33,22 +38,34 @@ STRIKES = 3
 #: Up to this batch size every size runs before READY; beyond it the sizes where compilers specialise.
 _EVERY_SIZE = 16
 _GRAPHS = "triton.cudagraphs"
+#: How one compile serves several batch sizes, as the report calls it.
+UNBACKED, DYNAMIC, STATIC, BUCKETS = "unbacked batch", "dynamic shapes", "a graph per size", "buckets"
 
 
 @dataclass(frozen=True, slots=True)
 class CompilePlan:
-    """Arguments of torch.compile, worked out. `mode` is None once it is expanded into `options`."""
+    """Arguments of torch.compile, worked out. `mode` is None once it is expanded into `options`. `shapes`: how
+    batch sizes are served; `buckets` counts for BUCKETS only."""
 
     backend: str
     mode: str | None
     options: Mapping[str, Any]
-    dynamic: bool
+    shapes: str
+    buckets: tuple[int, ...]
     fullgraph: bool
     freezing: bool
     cuda_graphs: bool
     sizes: tuple[int, ...]
     timeout: float
     min_speedup: float
+
+    def __str__(self) -> str:
+        return self.shapes
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether one graph is for changing sizes."""
+        return self.shapes in (UNBACKED, DYNAMIC)
 
 
 class CompileStep:
@@ -63,10 +80,12 @@ class CompileStep:
             return None
         mode, mode_notes = usable_mode(declared, device.type)
         freezing, freezing_notes = usable_freezing(declared, device.type)
-        plan = _plan(declared, config, mode, freezing=freezing, device_type=device.type)
+        plan, *others = _plans(declared, config, mode, freezing=freezing, device_type=device.type)
         return Wish(
             declared=declared.backend if declared.mode is None else f"{declared.backend}, mode {declared.mode}",
             plan=plan,
+            others=tuple(others),
+            sizes=_verified_sizes(config.batch_size, plan),
             instead="eager",
             notes=(*mode_notes, *freezing_notes, *_unsupported_notes(config.pt2)),
             required="pt2.fallback: fail" if config.pt2.fallback == "fail" else None,
@@ -104,9 +123,21 @@ def batch_sizes(largest: int, *, every: bool) -> tuple[int, ...]:
     """
     if every or largest <= _EVERY_SIZE:
         return tuple(range(largest, 0, -1))
-    powers = {1 << power for power in range(largest.bit_length())}
-    sizes = {size for size in powers | {3, largest // 3, largest - 1, largest} if size <= largest}
+    sizes = {size for size in {*powers_of_two(largest), 3, largest // 3, largest - 1} if size <= largest}
     return tuple(sorted(sizes, reverse=True))
+
+
+def padded_sizes(largest: int, buckets: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes to run before READY where batches are padded: each bucket as it is and with padding."""
+    if largest <= _EVERY_SIZE:
+        return tuple(range(largest, 0, -1))
+    sizes = {*buckets, *(bucket - 1 for bucket in buckets), largest}
+    return tuple(sorted(sizes - {0}, reverse=True))
+
+
+def _verified_sizes(largest: int, plan: CompilePlan) -> tuple[int, ...]:
+    """Beside 1 and batchSize: an odd size, and every bucket."""
+    return (*plan.buckets, 3) if largest > 3 else plan.buckets
 
 
 def check_backend(name: str) -> None:
@@ -119,43 +150,67 @@ def check_backend(name: str) -> None:
     raise StepFailed(f"no compile backend is called `{name}`; {hint}")
 
 
-def _plan(
+def _plans(
     declared: Compile, config: ModelConfig, mode: str | None, *, freezing: bool, device_type: str
-) -> CompilePlan:
-    dynamic = config.batch_size > 1 if declared.dynamic == "auto" else bool(declared.dynamic)
+) -> list[CompilePlan]:
+    """What to try, in order."""
     options = dict(declared.options)
     if mode is not None and options and declared.backend == "inductor":
         options = {**_mode_options(mode), **options}  # torch takes one or the other
         mode = None
     graphs = device_type == "cuda" and (mode in ("reduce-overhead", "max-autotune") or bool(options.get(_GRAPHS)))
-    return CompilePlan(
+    static = CompilePlan(
         backend=declared.backend,
         mode=mode,
         options=options,
-        dynamic=dynamic,
+        shapes=STATIC,
+        buckets=(),
         fullgraph=declared.fullgraph is True,
         freezing=freezing,
         cuda_graphs=graphs,
-        sizes=batch_sizes(config.batch_size, every=graphs or not dynamic),
+        sizes=batch_sizes(config.batch_size, every=True),
         timeout=config.pt2.timeout,
         min_speedup=config.pt2.min_speedup,
     )
+    return [_shaped(static, shapes, config) for shapes in _ladder(declared, config, graphs=graphs)]
+
+
+def _ladder(declared: Compile, config: ModelConfig, *, graphs: bool) -> list[str]:
+    """Ways to serve every batch size, the best first."""
+    if config.batch_size == 1 and config.pt2.buckets is None:
+        return [DYNAMIC] if declared.dynamic is True else [STATIC]
+    if graphs:
+        return [BUCKETS, STATIC]
+    free = {"auto": [UNBACKED, DYNAMIC, BUCKETS], True: [DYNAMIC], False: [STATIC]}[declared.dynamic]
+    if config.pt2.buckets is None:
+        return free
+    return [BUCKETS, *(shapes for shapes in free if shapes != BUCKETS)]
+
+
+def _shaped(static: CompilePlan, shapes: str, config: ModelConfig) -> CompilePlan:
+    if shapes == STATIC:
+        return static
+    largest = config.batch_size
+    if shapes != BUCKETS:
+        return replace(static, shapes=shapes, sizes=batch_sizes(largest, every=False))
+    buckets = config.pt2.buckets or powers_of_two(largest)
+    return replace(static, shapes=shapes, buckets=buckets, sizes=padded_sizes(largest, buckets))
 
 
 def _unsupported_notes(pt2: Pt2) -> tuple[str, ...]:
-    notes = []
-    if pt2.background:
-        notes.append("background left out: compiled before READY")
-    if pt2.buckets is not None:
-        notes.append("buckets left out: batches are not padded")
-    return tuple(notes)
+    return ("background left out: compiled before READY",) if pt2.background else ()
+
+
+#: What torch says under the stance `fail_on_recompile`; it has no class of its own for it (2.13).
+_WOULD_RECOMPILE = "Detected recompile when torch.compile stance is 'fail_on_recompile'"
 
 
 class Guarded:
     """Compiled code with eager behind it. One failure is cured by one eager call; `STRIKES` in a row, for good.
 
-    `failures` counts calls that only eager could answer. A call that eager refuses as well is the input's
-    fault and raises eager's error.
+    `failures` counts calls that only eager could answer, `recompiles` calls that nothing compiled fits: torch
+    would have compiled, eager answers. A call that eager refuses as well is the input's fault and raises
+    eager's error.
     """
 
     def __init__(self, compiled: Forward, eager: Forward) -> None:
@@ -163,6 +218,7 @@ class Guarded:
         self._eager = eager
         self._row = 0
         self.failures = 0
+        self.recompiles = 0
         self.eager_only = False
         self.last_error: str | None = None
 
@@ -170,11 +226,23 @@ class Guarded:
         if self.eager_only:
             return self._eager(*args, **kwargs)
         try:
-            output = self._compiled(*args, **kwargs)
+            # Within the call a recompile is an error, so that it can be counted. Around it, for what handlers
+            # compile themselves, torch's stance is to run eager.
+            with torch.compiler.set_stance("fail_on_recompile"):
+                output = self._compiled(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - generated code may raise anything; eager decides whose fault it is
+            if _WOULD_RECOMPILE in str(error):
+                return self._unfit(error, args, kwargs)
             return self._cure(error, args, kwargs)
         self._row = 0
         return output
+
+    def _unfit(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.recompiles += 1
+        if self.recompiles == 1:
+            guard = str(error).strip().splitlines()[-1].strip()
+            _log.warning("nothing compiled fits a call, eager answers such calls: %s", guard)
+        return self._eager(*args, **kwargs)
 
     def _cure(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = self._eager(*args, **kwargs)
@@ -215,11 +283,11 @@ class _Compiled(Change):
             raise StepFailed("torch.compile found nothing to compile in this model")
         torch.compiler.set_stance("fail_on_recompile")  # verify and measurement must meet only what is warm
         self.text = self._told()
-        return {"compiles": compiles, "graphBreaks": breaks - self._breaks}
+        return {"compiles": compiles, "graphBreaks": breaks - self._breaks, "shapes": self._plan.shapes}
 
     def notes(self) -> tuple[str, ...]:
         notes = []
-        if not self._plan.dynamic:
+        if self._plan.shapes == STATIC:
             notes.append("shapes other than the sample's run eager")
         if self._plan.freezing and self._grad_seen:
             notes.append("not frozen: the handler calls the model with gradients on")
@@ -237,7 +305,9 @@ class _Compiled(Change):
         self._settings.restore()
 
     def _told(self) -> str:
-        parts = [self._plan.backend, "dynamic" if self._plan.dynamic else "static"]
+        buckets = f"buckets {', '.join(map(str, self._plan.buckets))}"
+        shapes = buckets if self._plan.shapes == BUCKETS else "dynamic" if self._plan.dynamic else "static"
+        parts = [self._plan.backend, shapes]
         if self._plan.mode is not None:
             parts.insert(1, f"mode {self._plan.mode}")
         if self._plan.freezing and not self._grad_seen:
@@ -245,6 +315,8 @@ class _Compiled(Change):
         return ", ".join(parts)
 
     def _build(self) -> Forward:
+        if self._plan.shapes in (UNBACKED, BUCKETS) and self._edge.rows is None:
+            raise StepFailed("the sample does not show which dimensions are the batch")
         self._settings.apply()
         self._graphs, self._breaks = _counted()
         plan = self._plan
@@ -256,7 +328,17 @@ class _Compiled(Change):
             dynamic=plan.dynamic,
             fullgraph=plan.fullgraph,
         )
-        return self._seeing_grad(_own_memory(compiled) if plan.cuda_graphs else compiled)
+        if plan.cuda_graphs:
+            compiled = _own_memory(compiled)
+        return self._seeing_grad(self._shaped(compiled))
+
+    def _shaped(self, compiled: Forward) -> Forward:
+        rows = self._edge.rows
+        if self._plan.shapes == BUCKETS and rows is not None:
+            return Padded(compiled, self._edge.own, self._plan.buckets, rows)
+        if self._plan.shapes == UNBACKED and rows is not None:
+            return _marking_first(compiled, rows)
+        return compiled
 
     def _seeing_grad(self, compiled: Forward) -> Forward:
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -310,6 +392,31 @@ def _counted() -> tuple[int, int]:
     """Graphs and graph breaks so far in this process."""
     counters = _dynamo().utils.counters
     return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
+
+
+def _marking_first(compiled: Forward, rows: Rows) -> Forward:
+    """The first call, which compiles, carries the marks; later ones must fit without."""
+    marked = False
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        nonlocal marked
+        if not marked:
+            marked = True
+            _mark_unbacked(rows.in_inputs(args, kwargs))
+        return compiled(*args, **kwargs)
+
+    return forward
+
+
+def _mark_unbacked(tensors: list[torch.Tensor] | None) -> None:
+    """Raises StepFailed when the call is not like the sample's."""
+    if tensors is None:
+        raise StepFailed("the model is called in different ways: which dimensions are the batch is not known")
+    mark = _dynamo().decorators.mark_unbacked
+    # One name for all: the inputs' batch sizes are one symbol, not several that are compared (torch 2.12 and up).
+    same = {"shape_id": "batch"} if "shape_id" in inspect.signature(mark).parameters else {}
+    for tensor in tensors:
+        mark(tensor, 0, **same)
 
 
 def _own_memory(compiled: Forward) -> Callable[..., Any]:

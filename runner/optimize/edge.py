@@ -16,12 +16,15 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from runner.optimize.tensors import Convert, mapped
+
+if TYPE_CHECKING:
+    from runner.optimize.batch import Rows
 
 Forward = Callable[..., Any]
 Context = Callable[[], AbstractContextManager[Any]]
@@ -86,6 +89,7 @@ class Edge:
         self.inner: Forward = self.own
         self.layers: list[Layer] = []
         self.watch: Watch | None = None
+        self.rows: Rows | None = None  # which tensors have the batch in front; None while it is not known
         self._had_own_attribute = "forward" in module.__dict__
 
     @staticmethod

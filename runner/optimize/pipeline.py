@@ -12,9 +12,10 @@ Rules of the room
 from __future__ import annotations
 
 import math
+import re
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from runner.optimize.report import Report, Status, StepReport
 from runner.optimize.step import AlreadySo, Change, NotApplicable, OptimiseRefused, Step, StepFailed, Wish
 from runner.optimize.threads import threads_row
 from runner.optimize.trial import Pace, Target, Trial
+from runner.optimize.verify import worst
 
 #: In this order: what changes numbers first, what compiles them last.
 STEPS: tuple[Step[Any], ...] = (
@@ -56,7 +58,8 @@ def optimise(target: Target, config: ModelConfig, device: torch.device, steps: S
     module = target.get()
     if module is None or not any(wish for _, wish in wishes):
         return Report([*(_left_alone(step, wish) for step, wish in wishes), threads_row(config)])
-    pipeline = _Pipeline(target, Edge(module), config, device)
+    sizes = {size for _, wish in wishes if wish is not None for size in wish.sizes}
+    pipeline = _Pipeline(target, Edge(module), config, device, sizes)
     return pipeline.run(wishes)
 
 
@@ -69,12 +72,15 @@ def _left_alone(step: Step[Any], wish: Wish[Any] | None) -> StepReport:
 
 
 class _Pipeline:
-    def __init__(self, target: Target, edge: Edge, config: ModelConfig, device: torch.device) -> None:
+    def __init__(
+        self, target: Target, edge: Edge, config: ModelConfig, device: torch.device, sizes: Collection[int]
+    ) -> None:
         self._edge = edge
         self._config = config
         self._sampled = target.has_sample
-        self._trial = Trial(target, edge, device, config.batch_size)
+        self._trial = Trial(target, edge, device, config.batch_size, sizes)
         self._unseen: str | None = None
+        self._started = 0.0  # of the step that is being carried out
         self._changes: list[Change] = []
         self._pace: Pace | None = None  # of the last change that stayed
         self._report = Report()
@@ -107,7 +113,7 @@ class _Pipeline:
         if wish is None:
             return StepReport(step.name)
         row = StepReport(step.name, wish.declared, wish.instead, Status.FALLBACK)
-        start = time.monotonic()
+        start = self._started = time.monotonic()
         try:
             self._attempt(step, wish, row)
         except StepFailed as failure:
@@ -122,15 +128,39 @@ class _Pipeline:
             raise StepFailed(self._unseen)
         if step.needs_sample and not self._sampled:
             raise StepFailed(_NO_SAMPLE)
+        self._climb(step, wish, row)
+        if not wish.replaced:
+            row.status = Status.APPLIED if self._sampled else Status.UNVERIFIED
+
+    def _climb(self, step: Step[Any], wish: Wish[Any], row: StepReport) -> None:
+        """The first of the wish's plans that works. Raises StepFailed with what stopped each of them; a plan that
+        fails just as the one before it ends the attempts, for then the plan is not what is wrong."""
+        failed: dict[str, str] = {}
+        for plan in (wish.plan, *wish.others):
+            try:
+                self._carry_out(step, plan, row)
+            except (NotApplicable, _TooSlow, _TooLate):
+                raise
+            except StepFailed as failure:
+                row.reason = None
+                again = str(failure) in failed.values()
+                failed[str(plan)] = str(failure)
+                if again:
+                    break
+            else:
+                row.measured |= {"failed": failed} if failed else {}
+                row.reason = _joined(*(f"{plan}: {reason}" for plan, reason in failed.items()), row.reason)
+                return
+        raise StepFailed("; ".join(dict.fromkeys(failed.values())))
+
+    def _carry_out(self, step: Step[Any], plan: Any, row: StepReport) -> None:
         try:
-            change = step.change(self._edge, wish.plan)
+            change = step.change(self._edge, plan)
         except AlreadySo as already:
             row.applied, row.reason = already.text, str(already)
         else:
             self._switch_on(change, row)
             row.applied = change.text
-        if not wish.replaced:
-            row.status = Status.APPLIED if self._sampled else Status.UNVERIFIED
 
     def _switch_on(self, change: Change, row: StepReport) -> None:
         try:
@@ -159,19 +189,30 @@ class _Pipeline:
     def _warm(self, change: Change, row: StepReport) -> None:
         start = time.monotonic()
         try:
-            with deadline(change.timeout):
+            with deadline(self._left(change)):
                 change.on()
                 self._trial.warm(change.sizes, self._config.warmup.iterations)
         except TimeIsUp as late:
-            raise StepFailed(f"took longer than the {change.timeout:g} s of pt2.timeout") from late
+            raise _TooLate(f"took longer than the {change.timeout:g} s of pt2.timeout") from late
         took = time.monotonic() - start
         if change.timeout is not None and took > change.timeout and not can_interrupt():
             row.reason = f"took {took:.0f} s: pt2.timeout cannot be kept outside the main thread"
 
+    def _left(self, change: Change) -> float | None:
+        """Seconds of the step's limit that earlier attempts have not used. Raises TimeIsUp when none is left."""
+        if change.timeout is None:
+            return None
+        left = change.timeout - (time.monotonic() - self._started)
+        if left <= 0 and can_interrupt():
+            raise TimeIsUp
+        return left
+
     def _verify(self, row: StepReport) -> dict[str, Any]:
         """The report's verdict. Raises StepFailed or OptimiseRefused beyond the limits, as the YAML says."""
-        verdict = self._trial.verdict()
+        verdicts = self._trial.verdicts()
+        verdict = worst(list(verdicts.values()))
         row.measured |= verdict.measured()
+        row.measured["bySize"] = {str(size): each.measured() for size, each in verdicts.items()}
         limits = self._config.verify
         problem = verdict.beyond(limits)
         if problem is not None:
@@ -214,6 +255,10 @@ class _Pipeline:
         self._edge.detach()
 
 
+class _TooLate(StepFailed):
+    """The time for it is used up: there is none for another attempt."""
+
+
 class _TooSlow(StepFailed):
     """Correct, but not worth it: eager stays, even where a failure would stop the load."""
 
@@ -238,10 +283,16 @@ def _plain(values: Mapping[int, float], digits: int) -> dict[str, float]:
     return {str(size): round(value, digits) for size, value in values.items()}
 
 
+#: How inductor ("target: aten.x") and dynamo ("unsupported operator: x") name what they were at.
+_OPERATOR = re.compile(r"(?:^target|unsupported operator): (\S+)")
+
+
 def blame(error: Exception) -> str:
-    """The exception in one line, with the user's line that the compiler was at, if it says."""
+    """The exception in one line, with the operator and the user's line that the compiler was at, if it says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
     first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    named = next(filter(None, map(_OPERATOR.search, lines)), None)
+    operator = f", in {named[1]}" if named else ""
     stack: Sequence[traceback.FrameSummary] = getattr(error, "real_stack", None) or ()
     where = f" (at {stack[-1].filename}:{stack[-1].lineno})" if stack else ""
-    return f"{type(error).__name__}: {first}{where}"
+    return f"{type(error).__name__}: {first}{operator}{where}"

@@ -47,7 +47,8 @@ class Wish(Generic[Plan]):
     `declared` is the wish as the user would say it. `plan` is what the step will do. `instead` is what runs if
     the plan fails ("eager"). `notes` say where the plan differs from what was declared; `replaced`: it differs
     so much that carrying it out is the fallback. `required`: the setting that allows no fallback, None where one is
-    allowed. `others`: plans to try in order where `plan` fails.
+    allowed. `others`: plans to try in order where `plan` fails; their text names them in the report.
+    `sizes`: batch sizes to verify, beside 1 and batchSize.
     """
 
     declared: str
@@ -57,6 +58,7 @@ class Wish(Generic[Plan]):
     replaced: bool = False
     required: str | None = None
     others: tuple[Plan, ...] = ()
+    sizes: tuple[int, ...] = ()
 
 
 class Change:

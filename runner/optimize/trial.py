@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import nn
 
+from runner.optimize.batch import rows_of
 from runner.optimize.edge import Call, Edge, Watch
 from runner.optimize.step import StepFailed
-from runner.optimize.verify import Verdict, compare, worst
+from runner.optimize.verify import Verdict, compare
 
 #: Rounds of one before/after measurement: at least, at most, and seconds after which no new one begins.
 _LEAST, _MOST, _BUDGET = 3, 15, 0.4
@@ -48,19 +49,24 @@ class Pace:
 
 
 class Trial:
-    """The sample at batch 1 and at `batch_size`."""
+    """The sample at batch 1 and at `batch_size`; verified at the sizes in `also` as well."""
 
-    def __init__(self, target: Target, edge: Edge, device: torch.device, batch_size: int) -> None:
+    def __init__(
+        self, target: Target, edge: Edge, device: torch.device, batch_size: int, also: Collection[int] = ()
+    ) -> None:
         self._target = target
         self._edge = edge
         self._device = device
         self.sizes = tuple(sorted({1, batch_size}))
+        self._verified = sorted({*self.sizes, *also})
         self._reference: dict[int, list[Call]] = {}
 
     def take_reference(self) -> None:
         """Keep the outputs of the model as it is now. Raises what the handler raises, and StepFailed when the
         sample went through the handler without a call of the model."""
-        self._reference = {size: self._calls(size, copies=True) for size in self.sizes}
+        self._reference = {size: self._calls(size, copies=True) for size in self._verified}
+        least, most = self.sizes[0], self.sizes[-1]
+        self._edge.rows = rows_of(self._reference[least], self._reference[most], most)
 
     def warm(self, sizes: tuple[int, ...], iterations: int) -> None:
         """Run the sample at these sizes, else at its own. Raises what the model raises."""
@@ -68,9 +74,9 @@ class Trial:
             for _ in range(iterations):
                 self._calls(size, copies=False)
 
-    def verdict(self) -> Verdict:
-        """The outputs now against the reference."""
-        return worst([compare(calls, self._calls(size, copies=True)) for size, calls in self._reference.items()])
+    def verdicts(self) -> dict[int, Verdict]:
+        """The outputs now against the reference, per batch size."""
+        return {size: compare(calls, self._calls(size, copies=True)) for size, calls in self._reference.items()}
 
     def pace(self, before: Callable[[], None], after: Callable[[], None]) -> Pace:
         """Medians of both states, taken in turn so that a machine that slows down slows both."""

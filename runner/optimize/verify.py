@@ -19,11 +19,13 @@ from runner.optimize.tensors import tensors_in
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`cosine`: lowest. `max_abs_error`: largest. `top1`: share of rows of 2-d outputs (and of integers) that
+    """`cosine`: lowest. `max_abs_error`: largest. `max_rel_error`: the largest error over the largest value of the
+    same output. `top1`: share of rows of 2-d outputs (and of integers) that
     agree, None where nothing can be counted. `problem`: why there is nothing to compare, None if there is."""
 
     cosine: float = 1.0
     max_abs_error: float = 0.0
+    max_rel_error: float = 0.0
     top1: float | None = None
     problem: str | None = None
 
@@ -31,7 +33,11 @@ class Verdict:
         """Plain, finite values for the report; nothing where there was nothing to compare."""
         if self.problem is not None:
             return {}
-        figures = {"cosine": round(self.cosine, 7), "maxAbsError": self.max_abs_error}
+        figures = {
+            "cosine": round(self.cosine, 7),
+            "maxAbsError": self.max_abs_error,
+            "maxRelError": round(self.max_rel_error, 7),
+        }
         return figures if self.top1 is None else figures | {"top1": round(self.top1, 4)}
 
     def beyond(self, limits: Verify) -> str | None:
@@ -51,6 +57,7 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     return Verdict(
         cosine=min(verdict.cosine for verdict in verdicts),
         max_abs_error=max(verdict.max_abs_error for verdict in verdicts),
+        max_rel_error=max(verdict.max_rel_error for verdict in verdicts),
         top1=min(shares, default=None),
         problem=next((verdict.problem for verdict in verdicts if verdict.problem is not None), None),
     )
@@ -98,7 +105,9 @@ def _tensor(before: torch.Tensor, after: torch.Tensor) -> Verdict:
     if not torch.equal(known, after.isfinite()):
         return Verdict(cosine=0.0, max_abs_error=float("inf"), problem="the outputs are not finite")
     left, right = (tensor.double().masked_fill(~known, 0.0) for tensor in (before, after))
-    return Verdict(_cosine(left, right), (left - right).abs().max().item(), _agreement(left, right))
+    error, largest = (left - right).abs().max().item(), left.abs().max().item()
+    relative = error / largest if largest else error
+    return Verdict(_cosine(left, right), error, relative, _agreement(left, right))
 
 
 def _cosine(left: torch.Tensor, right: torch.Tensor) -> float:

@@ -60,4 +60,5 @@ class Deployment:
         """What it is like right now."""
         model, supervisor = self.model, self.supervisor
         labels = (model.name, model.version)
-        return Gauges(labels, model.batcher.waiting, model.batcher.open, supervisor.size, supervisor.ready_workers)
+        waiting, unanswered = model.batcher.waiting, model.batcher.open
+        return Gauges(labels, waiting, unanswered, supervisor.size, supervisor.ready_workers, self.report())

@@ -59,7 +59,7 @@ class Session:
         self._context: Context = context_for(load, self._config)
         self._entry: Entry | None = None
         self._guard: Guarded | None = None
-        self._cured = 0
+        self._told = (0, 0)
 
     def open(self) -> dict[str, Any]:
         """Load, optimise and warm up; the report of what was done. Raises LoadError."""
@@ -107,14 +107,17 @@ class Session:
         context = self._context
         seconds = context.seconds
         context.begin(())
-        return Answered(replies, seconds, [*context.metrics.drain(), *self._compiled_failures()])
+        return Answered(replies, seconds, [*context.metrics.drain(), *self._answered_by_eager()])
 
-    def _compiled_failures(self) -> list[wire.Metric]:
-        """Calls of compiled code that eager had to answer, since the last batch."""
-        if self._guard is None or self._guard.failures == self._cured:
+    def _answered_by_eager(self) -> list[wire.Metric]:
+        """Calls of compiled code that eager had to answer since the last batch: it failed, or nothing compiled
+        fitted the call."""
+        if self._guard is None or (self._guard.failures, self._guard.recompiles) == self._told:
             return []
-        count, self._cured = self._guard.failures - self._cured, self._guard.failures
-        return [wire.Metric("archive_compiled_failures", float(count), "count", "counter", {})]
+        before, self._told = self._told, (self._guard.failures, self._guard.recompiles)
+        names = ("archive_compiled_failures", "archive_recompiles")
+        new = zip(names, self._told, before, strict=True)
+        return [wire.Metric(name, float(now - then), "count", "counter", {}) for name, now, then in new if now > then]
 
     def _handled(self, data: list[dict[str, Any]], kept: Sequence[wire.Row]) -> list[wire.Reply]:
         assert self._entry is not None, "this is a bug: rows came before the model was loaded"

@@ -3,7 +3,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from runner import wire
-from runner.metrics import Histogram, Metrics
+from runner.metrics import Gauges, Histogram, Metrics
 from runner.scheduling.job import Cause
 
 
@@ -57,3 +57,17 @@ def test_answers_are_counted_by_status() -> None:
     found = samples(metrics)
     assert found["archive_http_responses_total", (("status", "200"),)] == 2
     assert found["archive_http_responses_total", (("status", "503"),)] == 1
+
+
+def test_the_optimisation_report_is_scraped() -> None:
+    steps = [
+        {"name": "precision", "declared": "bf16", "applied": "bf16 (cast)", "status": "applied"},
+        {"name": "compile", "declared": "inductor", "applied": "eager", "status": "fallback"},
+        {"name": "attention", "declared": None, "applied": None, "status": "not-declared"},
+    ]
+    metrics = Metrics()
+    metrics.gauges = [Gauges(("m", "1"), 0, 0, 1, 1, {"steps": steps, "speedup": {"8": 3.5}})]
+    found = samples(metrics)
+    applied = {dict(labels)["step"]: value for (name, labels), value in found.items() if name.endswith("_applied")}
+    assert applied == {"precision": 1, "compile": 0}
+    assert found["archive_optimisation_speedup", (("batch", "8"), *LABELS)] == 3.5

@@ -79,6 +79,57 @@ class Conv(nn.Module):
         return self.conv(x).mean(dim=(2, 3))
 
 
+class Normed(nn.Module):
+    """A small CNN with batch norm, its statistics as trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.norm.running_mean.uniform_(-0.5, 0.5)
+        self.norm.running_var.uniform_(0.5, 2.0)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.norm(self.conv(x))).mean(dim=(2, 3)))
+
+
+class Branching(Scores):
+    """Looks at its numbers: no compiler can make one graph of it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = super().forward(x)
+        return scores + 1 if scores.sum().item() > 1e6 else scores
+
+
+class Swish(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        raise NotImplementedError
+
+
+class Own(Scores):
+    """With an autograd function of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(Swish.apply(self.body(x)))
+
+
+class Cancelling(nn.Module):
+    """Small differences of large numbers, which bf16 has not the digits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.full((6,), 1000.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x + self.shift) - self.shift
+
+
 @dataclass
 class Handler:
     """A target as the worker hands it in: `serve` is what the handler's code does with the model."""
@@ -114,6 +165,17 @@ def encoder(**more: Any) -> Handler:
 def conv(**more: Any) -> Handler:
     torch.manual_seed(0)
     return Handler(Conv().eval(), images, **more)
+
+
+def normed(**more: Any) -> Handler:
+    torch.manual_seed(0)
+    return Handler(Normed().eval(), images, **more)
+
+
+def of(make: Callable[[], nn.Module]) -> Handler:
+    """A target whose model takes rows of 6 numbers."""
+    torch.manual_seed(0)
+    return Handler(make().eval(), rows)
 
 
 def rows(n: int) -> torch.Tensor:

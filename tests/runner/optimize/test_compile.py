@@ -28,7 +28,19 @@ from runner.optimize.compile import (
 from runner.optimize.pipeline import optimise
 from runner.optimize.report import Status
 from runner.optimize.step import OptimiseRefused, StepFailed
-from tests.runner.optimize.models import CPU, EAGER, PLAIN, Scores, compiled, encoder, precision, scores
+from runner.optimize.tensors import tensors_in
+from tests.runner.optimize.models import (
+    CPU,
+    EAGER,
+    PLAIN,
+    Scores,
+    compiled,
+    conv,
+    encoder,
+    normed,
+    precision,
+    scores,
+)
 
 
 @contextmanager
@@ -92,11 +104,102 @@ def test_no_batch_size_compiles_anything_after_ready(make, dynamic, largest):
     assert row.measured["compiles"] == before == counting.compiles
 
 
-@pytest.mark.parametrize(("dynamic", "compiles"), [(True, 2), (False, 4)])
+@pytest.mark.parametrize("make", [scores, encoder, conv, normed])
+@pytest.mark.parametrize("buckets", [(1, 2, 4), (4,), (1, 8)])
+def test_buckets_serve_every_size_without_another_compile(make, buckets):
+    handler, plain = make(), make()
+    counting = Counting()
+    with backend("counting", counting):
+        config = compiled("counting", pt2={"buckets": buckets}, config=replace(PLAIN, batch_size=max(buckets)))
+        row = optimise(handler, config, CPU).step("compile")
+        before = counting.compiles
+        for size in range(1, max(buckets) + 1):
+            same_tensors(handler.answer(size), plain.answer(size))
+    assert (row.status, row.measured["shapes"]) == (Status.APPLIED, "buckets")
+    assert before == counting.compiles == len(buckets)
+    assert guard_of(handler.model).recompiles == guard_of(handler.model).failures == 0
+
+
+def same_tensors(got, wanted):
+    assert type(got) is type(wanted)
+    for left, right in zip(tensors_in(got), tensors_in(wanted), strict=True):
+        torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-4)
+
+
+def test_a_batch_beyond_the_largest_bucket_runs_eager():
+    handler, plain = scores(), scores()
+    optimise(handler, compiled(pt2={"buckets": (1, 2)}), CPU)
+    same_tensors(handler.answer(4), plain.answer(4))
+    assert guard_of(handler.model).recompiles == 0
+
+
+def test_every_bucket_and_an_odd_size_are_verified():
+    config = compiled(pt2={"buckets": (2, 8)}, config=replace(PLAIN, batch_size=8))
+    row = optimise(scores(), config, CPU).step("compile")
+    assert list(row.measured["bySize"]) == ["1", "2", "3", "8"]
+    assert all(
+        set(each) == {"cosine", "maxAbsError", "maxRelError", "top1"} for each in row.measured["bySize"].values()
+    )
+
+
+def test_a_model_that_mixes_rows_is_refused_its_buckets():
+    class Mixing(Scores):
+        def forward(self, x):
+            return super().forward(x - x.sum(dim=0))
+
+    handler = scores()
+    handler.model = Mixing().eval()
+    config = compiled(pt2={"buckets": (4,)}, dynamic=True)
+    row = optimise(handler, config, CPU).step("compile")
+    assert "cosine" in row.measured["failed"]["buckets"]
+    assert (row.status, row.measured["shapes"]) == (Status.APPLIED, "dynamic shapes")
+
+
+@pytest.mark.parametrize(("dynamic", "compiles"), [("auto", 1), (True, 2), (False, 4)])
 def test_a_dynamic_graph_serves_every_size(dynamic, compiles):
     row = optimise(scores(), compiled(dynamic=dynamic), CPU).step("compile")
     assert row.measured["compiles"] == compiles
     assert row.measured["graphBreaks"] == 0
+
+
+def test_other_sequence_lengths_use_the_same_graph():
+    handler = encoder()
+    optimise(handler, compiled(), CPU)
+    handler.inputs = lambda n: {"tokens": torch.ones(n, 11, dtype=torch.long), "mask": torch.ones(n, 11).bool()}
+    handler.answer(3)
+    assert guard_of(handler.model).recompiles == 0
+
+
+def test_a_model_that_asks_for_its_batch_size_gets_the_next_kind_of_graph():
+    class Asking(Scores):
+        def forward(self, x):
+            return super().forward(x if x.shape[0] > 2 else x + 0)
+
+    handler = scores()
+    handler.model = Asking().eval()
+    row = optimise(handler, compiled(), CPU).step("compile")
+    assert (row.status, row.measured["shapes"]) == (Status.APPLIED, "dynamic shapes")
+    assert row.reason == "unbacked batch: torch.compile found nothing to compile in this model"
+
+
+def test_a_failure_that_no_other_shape_would_cure_is_not_tried_for_ever():
+    tries = []
+
+    def refusing(graph, inputs):
+        tries.append(1)
+        raise RuntimeError("no compiler")
+
+    with backend("refusing", refusing):
+        row = optimise(scores(), compiled("refusing"), CPU).step("compile")
+    assert (row.status, len(tries)) == (Status.FALLBACK, 2)
+
+
+def test_a_call_that_would_recompile_is_counted_and_answered_by_eager():
+    handler, plain = scores(), scores()
+    optimise(handler, compiled(dynamic=False), CPU)
+    same_tensors(handler.answer(9), plain.answer(9))
+    guard = guard_of(handler.model)
+    assert (guard.recompiles, guard.failures, guard.eager_only) == (1, 0, False)
 
 
 def test_after_ready_an_unknown_shape_runs_eager():
@@ -252,11 +355,10 @@ def test_freezing_is_for_inductor_on_a_cpu():
 
 
 def test_what_is_declared_and_not_done_is_told():
-    config = compiled(mode="reduce-overhead", pt2={"background": True, "buckets": (1, 4)})
+    config = compiled(mode="reduce-overhead", pt2={"background": True})
     row = optimise(scores(), config, CPU).step("compile")
     assert row.reason == (
-        "mode reduce-overhead means CUDA graphs and does nothing on cpu; "
-        "background left out: compiled before READY; buckets left out: batches are not padded"
+        "mode reduce-overhead means CUDA graphs and does nothing on cpu; background left out: compiled before READY"
     )
 
 
