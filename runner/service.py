@@ -20,7 +20,7 @@ from archiver.archive import Archive
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Effective, Origin
 from archiver.errors import ArchiveError, NotFound, ServeFailed
-from archiver.store import Unpacked, unpack
+from archiver.store import Unpacked, cache_root, unpack
 from runner import wire
 from runner.frontend.app import App
 from runner.frontend.health import Health
@@ -305,6 +305,8 @@ def _load(model: Model, unpacked: Unpacked, placement: Placement, number: int, t
         cpus=list(cpus) if cpus is not None else None,
         trusted=trust,
         envelope=unpacked.manifest.envelope,
+        digest=unpacked.digest,
+        compile_cache=str(cache_root() / "compile"),
     )
 
 

@@ -44,7 +44,10 @@ class Reply(msgspec.Struct, array_like=True):
 
 
 class Load(msgspec.Struct, tag="load"):
-    """Load this model. `config` is a `ModelConfig` as plain values; `device` is "cpu", "mps" or "cuda:N"."""
+    """Load this model. `config` is a `ModelConfig` as plain values; `device` is "cpu", "mps" or "cuda:N".
+
+    `digest`: of the archive's content; `compile_cache`: the folder for what the compiler makes, None for none.
+    """
 
     model_name: str
     model_version: str
@@ -56,6 +59,8 @@ class Load(msgspec.Struct, tag="load"):
     cpus: list[int] | None
     trusted: bool
     envelope: str | None = None
+    digest: str = ""
+    compile_cache: str | None = None
 
 
 class Loaded(msgspec.Struct, tag="loaded"):

@@ -361,6 +361,7 @@ class _Settings:
         self._before = (inductor.freezing, dynamo.recompile_limit)
         if self._plan.freezing:
             inductor.freezing = True
+        inductor.fx_graph_cache = True  # torch's default by now; what the compile cache is for
         dynamo.recompile_limit = max(dynamo.recompile_limit, len(self._plan.sizes) + 1)
 
     def restore(self) -> None:

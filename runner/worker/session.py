@@ -25,6 +25,7 @@ from runner import wire
 from runner.compat import hook
 from runner.handlers.context import Context
 from runner.handlers.errors import BadRequest, CannotLoad, RowFailed, answer_to
+from runner.optimize.cache import CompileCache, key_fields
 from runner.optimize.compile import Guarded, guard_of
 from runner.optimize.pipeline import optimise
 from runner.worker import failures, rows
@@ -86,7 +87,7 @@ class Session:
             raise CannotLoad(f"the service envelope {self._load.envelope} is not available yet")
         self._entry = load_handler(_handler_in(self._load.manifest), self._context)
         sample = sample_row(self._model_dir, self._config.warmup.input)
-        optimised = self._optimise(sample)
+        optimised = self._compiling(sample)
         return {
             "device": self._load.device,
             "torch": str(torch.__version__),
@@ -149,6 +150,19 @@ class Session:
         torch.set_num_threads(load.threads)
         if torch.get_num_interop_threads() != 1:
             torch.set_num_interop_threads(1)
+
+    def _compiling(self, sample: wire.Row | None) -> dict[str, Any]:
+        """`_optimise`, with the compiler's files kept for the next worker."""
+        compile_ = self._config.pt2.compile
+        if compile_ is None or not compile_.enable or self._load.compile_cache is None:
+            return self._optimise(sample)
+        fields = key_fields(self._config, torch.device(self._load.device), self._load.digest)
+        cache = CompileCache(Path(self._load.compile_cache), fields, wait=self._config.pt2.timeout)
+        cache.open()
+        try:
+            return {**self._optimise(sample), "compileCache": {"key": cache.key, "state": cache.state}}
+        finally:
+            cache.close()
 
     def _optimise(self, sample: wire.Row | None) -> dict[str, Any]:
         """The pipeline's report, and `lines`: the same for the log."""

@@ -21,6 +21,7 @@ def make_load(
     config: Mapping[str, Any] | None = None,
     trusted: bool = False,
     envelope: str | None = None,
+    compile_cache: Path | None = None,
     **manifest: str,
 ) -> wire.Load:
     values = dict(config or {})
@@ -37,6 +38,8 @@ def make_load(
         cpus=None,
         trusted=trusted,
         envelope=envelope,
+        digest="0" * 64,
+        compile_cache=None if compile_cache is None else str(compile_cache),
     )
 
 

@@ -1,0 +1,176 @@
+"""What the compiler made, kept for the other workers and the next start.
+
+Layout
+    <root>/<key>/            what inductor writes: generated sources, libraries, graphs
+    <root>/<key>.json        the key's plain fields, for people
+    <root>/<key>.seal.json   path → size and sha256 of every file that was there when its writer was READY
+    <root>/<key>.lock        held while a worker compiles or loads
+
+Rules of the room
+1. The key is everything that the code depends on. Another torch, CPU, thread count, archive or setting is another
+   folder; nothing is ever converted.
+2. What is loaded is native code, so a folder is used only when every file in it is as it was sealed. A damaged
+   file, a stray one and a folder whose writer died half-way mean that the folder is emptied and filled again.
+3. A cache can only save time. Whatever the disk says, compilation goes on without it and the report says why.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archiver.config.model import ModelConfig, to_plain
+
+_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+_SETTINGS = ("batch_size", "precision", "quantization", "memory_format", "attention", "pt2")
+_PAUSE = 0.1
+
+
+def key_fields(config: ModelConfig, device: torch.device, archive: str) -> dict[str, Any]:
+    """Everything that compiled code depends on, as plain values. `archive`: the digest of its content."""
+    plain = to_plain(config)
+    return {
+        "torch": [torch.__version__, torch.version.git_version],
+        "python": platform.python_version(),
+        "machine": [platform.system(), platform.machine()],
+        "device": _capabilities(device),
+        "threads": torch.get_num_threads(),
+        "archive": archive,
+        "settings": {name: plain[name] for name in _SETTINGS},
+    }
+
+
+def _capabilities(device: torch.device) -> Any:
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        return [torch.cuda.get_device_name(device), list(capability), torch.version.cuda]
+    found = torch.cpu.get_capabilities()
+    return [device.type, sorted(name for name, has in found.items() if has is True)]
+
+
+def key_of(fields: Mapping[str, Any]) -> str:
+    """The folder's name."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Paths:
+    folder: Path
+    fields: Path
+    seal: Path
+    lock: Path
+
+    @classmethod
+    def of(cls, root: Path, key: str) -> _Paths:
+        return cls(root / key, root / f"{key}.json", root / f"{key}.seal.json", root / f"{key}.lock")
+
+
+class CompileCache:
+    """One worker's use of the cache: `open` before anything is compiled, `close` when nothing will be any more.
+
+    `state`: found, made, or why there is none. `wait`: seconds to wait for another worker that is filling it.
+    """
+
+    def __init__(self, root: Path, fields: Mapping[str, Any], wait: float) -> None:
+        self._fields = fields
+        self._wait = wait
+        self.key = key_of(fields)
+        self._paths = _Paths.of(root, self.key)
+        self._lock: int | None = None
+        self.state = "not opened"
+
+    def open(self) -> None:
+        """Point the compiler at the folder. Never raises for what the disk does."""
+        if os.environ.get(_VARIABLE):
+            self.state = f"not used: {_VARIABLE} is set"
+            return
+        try:
+            self._lock = _locked(self._paths.lock, self._wait)
+            problem = self._prepared()
+        except OSError as error:
+            self._release()
+            self.state = f"not used: {error}"
+            return
+        self.state = "found" if problem is None else f"made: {problem}"
+        os.environ[_VARIABLE] = str(self._paths.folder)
+
+    def close(self) -> None:
+        """Seal what is there now and let the next worker have it. Never raises for what the disk does."""
+        if self._lock is None:
+            return
+        try:
+            _write(self._paths.fields, self._fields)
+            _write(self._paths.seal, _digests(self._paths.folder))
+        except OSError as error:
+            self.state += f"; not kept: {error}"
+        finally:
+            self._release()
+
+    def _prepared(self) -> str | None:
+        """Why the folder starts empty; None when what was sealed is there."""
+        folder = self._paths.folder
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not any(folder.iterdir()):
+            return "nothing was there"
+        if _sealed(self._paths.seal) == _digests(folder):
+            return None
+        self._paths.seal.unlink(missing_ok=True)
+        shutil.rmtree(folder)
+        folder.mkdir(mode=0o700)
+        return "what was there is not as it was left"
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _locked(path: Path, wait: float) -> int:
+    """A descriptor that holds the lock until it is closed or its process ends. Raises OSError."""
+    path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except OSError:
+            if time.monotonic() > end:
+                os.close(lock)
+                raise
+            time.sleep(_PAUSE)
+
+
+def _digests(folder: Path) -> dict[str, list[Any]]:
+    """Path → size and sha256 of every file that has content; locks are empty."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+    return {str(path.relative_to(folder)): [path.stat().st_size, _sha256(path)] for path in files}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _sealed(path: Path) -> Any:
+    """What the seal says; None for no seal and for a damaged one."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _write(path: Path, value: Any) -> None:
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_text(json.dumps(value, indent=1, default=str))
+    new.replace(path)
