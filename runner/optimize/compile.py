@@ -281,6 +281,9 @@ class _Compiled(Change):
         compiles = graphs - self._graphs
         if not compiles:
             raise StepFailed("torch.compile found nothing to compile in this model")
+        if self._plan.shapes == UNBACKED and breaks > self._breaks:
+            # Often it is the symbol that breaks it; where it is not, the next kind of graph is no worse.
+            raise StepFailed(f"graph breaks: {breaks - self._breaks}")
         torch.compiler.set_stance("fail_on_recompile")  # verify and measurement must meet only what is warm
         self.text = self._told()
         return {"compiles": compiles, "graphBreaks": breaks - self._breaks, "shapes": self._plan.shapes}
@@ -392,7 +395,9 @@ def _configs() -> tuple[Any, Any]:
 def _counted() -> tuple[int, int]:
     """Graphs and graph breaks so far in this process."""
     counters = _dynamo().utils.counters
-    return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
+    # Branches on data are the second kind.
+    breaks = sum(counters["graph_break"].values()) + sum(counters["unimplemented"].values())
+    return counters["stats"]["unique_graphs"], breaks
 
 
 def _marking_first(compiled: Forward, rows: Rows) -> Forward:

@@ -58,16 +58,20 @@ def test_the_report_says_what_the_cache_did(tmp_path):
     assert (tmp_path / "cache" / f"{report['compileCache']['key']}.seal.json").is_file()
 
 
+def libraries_in(seal):
+    return {path: digest for path, digest in json.loads(seal.read_text()).items() if path.endswith(".so")}
+
+
 @pytest.mark.slow
 def test_the_second_start_loads_what_the_first_one_compiled(tmp_path):
     first, cold = started(tmp_path, "inductor")
     seal = tmp_path / "cache" / f"{first['compileCache']['key']}.seal.json"
-    sealed = seal.read_text()
+    libraries = libraries_in(seal)
     second, warm = started(tmp_path, "inductor")
     print(f"compile: first start {cold['seconds']} s, second {warm['seconds']} s")
     assert [first["compileCache"]["state"], second["compileCache"]["state"]] == ["made: nothing was there", "found"]
     assert cold["applied"] == warm["applied"] == "inductor, dynamic, frozen"
-    assert seal.read_text() == sealed, "something was compiled again"
+    assert libraries_in(seal) == libraries, "something was compiled again"
 
 
 @pytest.mark.slow

@@ -265,6 +265,32 @@ class Doubling(torch.nn.Module):
         assert bodies(ran) == [(200, [6.0])]
         assert [(metric.name, metric.value) for metric in ran.metrics] == [("archive_compiled_failures", 1.0)]
 
+    def test_a_shape_that_nothing_compiled_fits_is_answered_by_eager_and_counted(self, tmp_path):
+        (tmp_path / "sample.json").write_text("[1, 2]")
+        source = """
+import torch
+from runner.handlers import Handler
+
+class Mine(Handler):
+    def load_model(self):
+        return Doubling()
+    def preprocess(self, payload):
+        return torch.tensor(payload, dtype=torch.float32)
+    def postprocess(self, output):
+        return output.tolist()
+
+class Doubling(torch.nn.Module):
+    def forward(self, x):
+        return x + x
+"""
+        pt2 = {"compile": {"backend": "eager", "dynamic": False}, "minSpeedup": 0.001}
+        session = opened(tmp_path, source, config={"pt2": pt2, "warmup": {"input": "sample.json"}})
+
+        ran = session.run([json_row([1, 2, 3])], 1)
+
+        assert bodies(ran) == [(200, [2.0, 4.0, 6.0])]
+        assert [(metric.name, metric.value) for metric in ran.metrics] == [("archive_recompiles", 1.0)]
+
     def test_a_custom_attribute_of_the_context_outlives_the_batch(self, tmp_path):
         source = """
 def handle(data, context):
