@@ -92,7 +92,7 @@ class CompileCache:
 
     def open(self) -> None:
         """Point the compiler at the folder. Never raises for what the disk does."""
-        if os.environ.get(_VARIABLE):
+        if _operators_own(os.environ.get(_VARIABLE)):
             self.state = f"not used: {_VARIABLE} is set"
             return
         try:
@@ -134,6 +134,13 @@ class CompileCache:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _operators_own(folder: str | None) -> bool:
+    """Whether somebody chose the folder; torch itself writes its default there as soon as it is asked for it."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    return bool(folder) and folder != default_cache_dir()
 
 
 def _locked(path: Path, wait: float) -> int:

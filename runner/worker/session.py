@@ -160,7 +160,9 @@ class Session:
         cache = CompileCache(Path(self._load.compile_cache), fields, wait=self._config.pt2.timeout)
         cache.open()
         try:
-            return {**self._optimise(sample), "compileCache": {"key": cache.key, "state": cache.state}}
+            report = self._optimise(sample)
+            report["lines"].append(f"compile cache {cache.state}")
+            return {**report, "compileCache": {"key": cache.key, "state": cache.state}}
         finally:
             cache.close()
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from runner.optimize.cache import CompileCache, key_fields, key_of
 from tests.runner.optimize.models import CPU, PLAIN, compiled, precision
@@ -91,6 +92,14 @@ def test_the_operators_own_cache_folder_wins(tmp_path, monkeypatch):
     cache.close()
     assert cache.state == "not used: TORCHINDUCTOR_CACHE_DIR is set"
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "mine")
+
+
+def test_torchs_default_folder_is_nobodys_choice(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", default_cache_dir())
+    cache = CompileCache(tmp_path, FIELDS, wait=0)
+    cache.open()
+    cache.close()
+    assert cache.state == "made: nothing was there"
 
 
 def test_whatever_the_code_depends_on_changes_the_key(monkeypatch):
