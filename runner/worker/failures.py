@@ -41,7 +41,9 @@ def load_error(error: BaseException, model_dir: Path) -> LoadError:
 
 def _refused_global(error: pickle.UnpicklingError) -> str:
     """What torch's weights_only gate refused, without the many lines on how to switch it off."""
-    found = re.search(r"Unsupported (?:global|class|operand)[^\n]*?(?= was not an allowed| in legacy|\n|$)", str(error))
+    found = re.search(
+        r"Unsupported (?:global|class|operand)[^\n]*?(?= was not an allowed| in legacy|\n|$)", str(error)
+    )
     what = found.group() if found else str(error).strip().splitlines()[-1]
     return f"a checkpoint wants to run code while it is unpickled, which torch's weights_only mode refuses: {what}"
 
