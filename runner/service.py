@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import ipaddress
 import logging
 import resource
 import signal
@@ -130,10 +131,13 @@ class Service:
         _allow_many_connections()
         sock = bind(self.settings.host, self.settings.port)
         self.address = sock.getsockname()[:2]
+        if not ipaddress.ip_address(self.address[0]).is_loopback:
+            log.warning("listening on %s without authentication: whoever reaches it can use it", self.address[0])
         self._watch_signals()
         spawner = Spawner(_preloads(archives))
         spawner.start()
-        http = http_server(App(self.registry, self.metrics, self.health, self.settings.max_request_size))
+        app = App(self.registry, self.metrics, self.health, self.settings.max_request_size)
+        http = http_server(app, self.settings.drain_timeout)
         serving = asyncio.create_task(http.serve(sockets=[sock]))
         try:
             if await self._deploy_all(archives, spawner):
@@ -144,8 +148,7 @@ class Service:
         finally:
             self.health.draining = True
             http.should_exit = True
-            await self._drain()
-            await serving
+            await self._drain(serving)
             await self._end(spawner)
 
     async def _deploy_all(self, archives: Sequence[Served], spawner: Spawner) -> bool:
@@ -234,14 +237,13 @@ class Service:
         log.info("%s: finishing %d requests, then stopping", signal.Signals(number).name, waiting)
         self._stop.set()
 
-    async def _drain(self) -> None:
-        """Let accepted requests have their answers; what is left after the drain timeout is answered 503."""
-        drained = asyncio.gather(*(deployment.model.drained() for deployment in self.registry))
-        try:
-            await asyncio.wait_for(drained, self.settings.drain_timeout)
-        except asyncio.TimeoutError:
+    async def _drain(self, serving: asyncio.Task[None]) -> None:
+        """The socket is closed, accepted requests get their answers; after the drain timeout the rest get 503."""
+        await asyncio.wait({serving}, timeout=self.settings.drain_timeout)
+        if not serving.done():
             log.warning("stopping with requests unanswered after %g s", self.settings.drain_timeout)
         self._answer_the_rest()
+        await serving
 
     def _answer_the_rest(self) -> None:
         for deployment in self.registry:

@@ -74,11 +74,11 @@ class Link(asyncio.Protocol):
             self._transport.write(wire.encode(frame))
 
     def run(self, batch: Batch, now: float) -> None:
-        """Send a batch."""
+        """Send a batch. Raises WireError, and sends nothing, when its rows are too large for one frame."""
+        self.send(wire.Run(batch.number, [job.row for job in batch.jobs]))
         if not self.in_flight:
             self.busy_since = now
         self.in_flight.append(batch)
-        self.send(wire.Run(batch.number, [job.row for job in batch.jobs]))
 
     def finished(self, now: float) -> Batch:
         """The batch that has just been answered leaves; the next one, if any, runs since now."""

@@ -198,6 +198,7 @@ class Supervisor:
         self._stopping = True
         links = [*self.model.links, *self.loading]
         for link in links:
+            link.kill()
             link.close()
         for keeper in self._keepers:
             keeper.cancel()
