@@ -182,6 +182,10 @@ class Spawner:
                 with contextlib.suppress(ConnectionError):
                     return await self._fork(template, on_exit)
                 await asyncio.shield(template.ended)
+                # Awaiting what has ended gives nobody a turn, so the replacement cannot be left to its callback.
+                self._replace(template)
+                if self._template is template:
+                    raise TemplateBroken("the server is stopping")
 
     async def _fork(self, template: _Template, on_exit: Callable[[int], None]) -> Process:
         ours, theirs = socket.socketpair()
