@@ -145,6 +145,9 @@ class Supervisor:
         try:
             link.send(seat.load)
             link.loaded = await self._loaded(link, exited)
+        except BaseException:
+            link.close()
+            raise
         finally:
             self.loading.remove(link)
         exited.add_done_callback(lambda status: self._tell_death(link, status.result()))
@@ -215,6 +218,11 @@ class Supervisor:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         for lines in [*self._outputs]:
             lines.close()
+        if links:
+            await asyncio.wait({link.lost for link in links}, timeout=1)
+        # What was closed is let go in the loop's next turns.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     @property
     def ready_workers(self) -> int:
