@@ -1,4 +1,4 @@
-"""File name → content type, for the commands that send a file as a request."""
+"""File name → content type, for whatever sends a file as a request: commands, and an archive's own sample."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,41 @@ class ModelMetrics:
         self.refused += 1
 
 
+#: Name, description, and how a model version's counter is read.
+_MODEL_COUNTERS: tuple[tuple[str, str, Callable[[ModelMetrics], float]], ...] = (
+    (
+        "ts_inference_requests",
+        "Total number of inference requests.",
+        lambda model: model.latency.count + sum(model.failures.values()),
+    ),
+    (
+        "ts_inference_latency_microseconds",
+        "Total inference latency in microseconds.",
+        lambda model: model.latency.total * 1e6,
+    ),
+    (
+        "ts_queue_latency_microseconds",
+        "Total queue latency in microseconds.",
+        lambda model: model.queue.total * 1e6,
+    ),
+    (
+        "archive_retried_rows",
+        "Rows tried again after a failed batch or a dead worker.",
+        lambda model: model.retried_rows,
+    ),
+    (
+        "archive_refused_requests",
+        "Requests refused because the queue was full.",
+        lambda model: model.refused,
+    ),
+    (
+        "archive_worker_restarts",
+        "Workers started again after a death or a failed load.",
+        lambda model: model.restarts,
+    ),
+)
+
+
 def _histogram(name: str, text: str, labels: Sequence[str], of: Iterable[tuple[list[str], Histogram]]) -> Metric:
     family = HistogramMetricFamily(name, text, labels=labels)
     for values, histogram in of:
@@ -198,50 +233,15 @@ class Metrics(Collector):
             (*_LABELS, "phase"),
             [([*m.labels, phase], h) for m in models for phase, h in m.phases.items()],
         )
-        yield _counter(
-            "ts_inference_latency_microseconds",
-            "Total inference latency in microseconds.",
-            _LABELS,
-            [([*m.labels], m.latency.total * 1e6) for m in models],
-        )
-        yield _counter(
-            "ts_queue_latency_microseconds",
-            "Total queue latency in microseconds.",
-            _LABELS,
-            [([*m.labels], m.queue.total * 1e6) for m in models],
-        )
 
     def _counts(self) -> Iterator[Metric]:
-        models = self._models
-        yield _counter(
-            "ts_inference_requests",
-            "Total number of inference requests.",
-            _LABELS,
-            [([*m.labels], m.latency.count + sum(m.failures.values())) for m in models],
-        )
+        for name, text, count in _MODEL_COUNTERS:
+            yield _counter(name, text, _LABELS, [([*model.labels], count(model)) for model in self._models])
         yield _counter(
             "archive_failed_rows",
             "Rows answered without a reply from the handler, by cause.",
             (*_LABELS, "cause"),
-            [([*m.labels, c.name.lower()], n) for m in models for c, n in m.failures.items()],
-        )
-        yield _counter(
-            "archive_retried_rows",
-            "Rows tried again after a failed batch or a dead worker.",
-            _LABELS,
-            [([*m.labels], m.retried_rows) for m in models],
-        )
-        yield _counter(
-            "archive_refused_requests",
-            "Requests refused because the queue was full.",
-            _LABELS,
-            [([*m.labels], m.refused) for m in models],
-        )
-        yield _counter(
-            "archive_worker_restarts",
-            "Workers started again after a death or a failed load.",
-            _LABELS,
-            [([*m.labels], m.restarts) for m in models],
+            [([*m.labels, cause.name.lower()], n) for m in self._models for cause, n in m.failures.items()],
         )
         yield _counter(
             "archive_http_responses",

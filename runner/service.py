@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import ipaddress
 import logging
 import resource
 import signal
@@ -20,6 +21,9 @@ from archiver.archive import Archive
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Effective, Origin
 from archiver.errors import ArchiveError, NotFound, ServeFailed
+from archiver.manifest import MANIFEST
+from archiver.progress import Progress, silent
+from archiver.project import PROJECT_FILE
 from archiver.store import Unpacked, cache_root, unpack
 from runner import wire
 from runner.frontend.app import App
@@ -61,6 +65,8 @@ def _existing(text: str) -> Path:
     path = Path(text)
     if not path.exists():
         raise NotFound(f"no such archive: {text}", hint="`archive create` builds one")
+    if (path / PROJECT_FILE).is_file() and not (path / MANIFEST).is_file():
+        raise NotFound(f"{text} is a project, not an archive", hint=f"`archive create {text}` packs it")
     return path
 
 
@@ -110,8 +116,9 @@ class _Opened:
 class Service:
     """One server, from its archives to its end. `ready` is called once with the service when all is READY."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, progress: Progress = silent) -> None:
         self.settings = settings
+        self._progress = progress
         self.registry = Registry()
         self.metrics = Metrics()
         self.health = Health(self.registry)
@@ -124,10 +131,13 @@ class Service:
         _allow_many_connections()
         sock = bind(self.settings.host, self.settings.port)
         self.address = sock.getsockname()[:2]
+        if not ipaddress.ip_address(self.address[0]).is_loopback:
+            log.warning("listening on %s without authentication: whoever reaches it can use it", self.address[0])
         self._watch_signals()
         spawner = Spawner(_preloads(archives))
         spawner.start()
-        http = http_server(App(self.registry, self.metrics, self.health, self.settings.max_request_size))
+        app = App(self.registry, self.metrics, self.health, self.settings.max_request_size)
+        http = http_server(app, self.settings.drain_timeout)
         serving = asyncio.create_task(http.serve(sockets=[sock]))
         try:
             if await self._deploy_all(archives, spawner):
@@ -138,8 +148,7 @@ class Service:
         finally:
             self.health.draining = True
             http.should_exit = True
-            await self._drain()
-            await serving
+            await self._drain(serving)
             await self._end(spawner)
 
     async def _deploy_all(self, archives: Sequence[Served], spawner: Spawner) -> bool:
@@ -159,7 +168,7 @@ class Service:
             await asyncio.gather(deploying, stopped, return_exceptions=True)
 
     async def _deploy(self, served: Served, spawner: Spawner) -> None:
-        opened = await asyncio.to_thread(_open, served)
+        opened = await asyncio.to_thread(_open, served, self._progress)
         for finding in opened.declared.ignored:
             log.warning("%s; ignored, as TorchServe does", finding)
         platform = await _platform(spawner)
@@ -228,14 +237,13 @@ class Service:
         log.info("%s: finishing %d requests, then stopping", signal.Signals(number).name, waiting)
         self._stop.set()
 
-    async def _drain(self) -> None:
-        """Let accepted requests have their answers; what is left after the drain timeout is answered 503."""
-        drained = asyncio.gather(*(deployment.model.drained() for deployment in self.registry))
-        try:
-            await asyncio.wait_for(drained, self.settings.drain_timeout)
-        except asyncio.TimeoutError:
+    async def _drain(self, serving: asyncio.Task[None]) -> None:
+        """The socket is closed, accepted requests get their answers; after the drain timeout the rest get 503."""
+        await asyncio.wait({serving}, timeout=self.settings.drain_timeout)
+        if not serving.done():
             log.warning("stopping with requests unanswered after %g s", self.settings.drain_timeout)
         self._answer_the_rest()
+        await serving
 
     def _answer_the_rest(self) -> None:
         for deployment in self.registry:
@@ -246,11 +254,13 @@ class Service:
         await spawner.close()
 
 
-def run_service(settings: ServerSettings, archives: Sequence[Served], ready: Callable[[Service], None]) -> None:
+def run_service(
+    settings: ServerSettings, archives: Sequence[Served], ready: Callable[[Service], None], progress: Progress
+) -> None:
     """Run a server in this thread, on uvloop, until it is told to stop. Raises ArchiveError."""
 
     async def serve() -> None:
-        await Service(settings).run(archives, ready)
+        await Service(settings, progress).run(archives, ready)
 
     loop = uvloop.new_event_loop()
     try:
@@ -276,9 +286,9 @@ def _declared(text: str | None, served: Served, *, lenient: bool) -> Declared:
     return declared(text, f"{served.path}", lenient=lenient)
 
 
-def _open(served: Served) -> _Opened:
+def _open(served: Served, progress: Progress) -> _Opened:
     """Verify and unpack; the archive's hashes are checked on the way."""
-    unpacked = unpack(served.path)
+    unpacked = unpack(served.path, progress=progress)
     made_here = unpacked.manifest.specification_version is not None and bool(unpacked.manifest.files)
     return _Opened(served, unpacked, _declared(unpacked.config_text, served, lenient=not made_here))
 
@@ -312,10 +322,13 @@ def _load(model: Model, unpacked: Unpacked, placement: Placement, number: int, t
 
 def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
     failure = error.failure
+    hint = f"`archive run {deployment.url} --input FILE` loads it in one process, for a debugger"
+    if failure.kind == "UntrustedPickle":
+        hint = "if you trust whoever made this archive: `archive serve --trust …`"
     trace = "".join(f"\n  {line}" for line in failure.trace)
     return ServeFailed(
         f"model `{deployment.model.name}` failed to load: {failure.kind}: {failure.message}{trace}",
-        hint=f"`archive run {deployment.url} --input FILE` loads it in one process, for a debugger",
+        hint=hint,
     )
 
 

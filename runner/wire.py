@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
-MAX_FRAME = 1 << 30
+MAX_FRAME = 1 << 31
 _LENGTH = 4
 
 
 class WireError(Exception):
-    """The peer sent something that is not a frame."""
+    """Something that is not a frame was received, or was to be sent."""
 
 
 class Row(msgspec.Struct, array_like=True):
@@ -128,9 +128,11 @@ _decoder = msgspec.msgpack.Decoder(Frame)
 
 
 def encode(frame: Frame) -> bytearray:
-    """The frame with its length in front, in one buffer."""
+    """The frame with its length in front, in one buffer. Raises WireError when it is larger than a frame may be."""
     buffer = bytearray(_LENGTH)
     _encoder.encode_into(frame, buffer, _LENGTH)
+    if len(buffer) - _LENGTH > MAX_FRAME:
+        raise WireError(f"a frame of {len(buffer) - _LENGTH} bytes; at most {MAX_FRAME} are allowed")
     buffer[:_LENGTH] = (len(buffer) - _LENGTH).to_bytes(_LENGTH, "little")
     return buffer
 

@@ -141,4 +141,4 @@ def serve(
     served = [Served.parse(text) for text in archives]
     logs.set_up(log_level, as_json=json_logs)
     server = ServerSettings(host, port, overrides, max_request_size, drain_timeout, trust)
-    run_service(server, served, _announce)
+    run_service(server, served, _announce, console.progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,12 +24,12 @@ class HttpServer(uvicorn.Server):
 
 #: Seconds that an idle connection is kept; clients that pool connections expect more than uvicorn's 5.
 _KEEP_ALIVE = 75
-#: Seconds at the end for clients that do not read their answers; the drain itself is the service's.
+#: Seconds, after the drain, for clients that do not read their answers.
 _UNREAD_ANSWERS = 5
 
 
-def http_server(app: App) -> HttpServer:
-    """A server for the app; `serve(sockets=[...])` runs it until `should_exit`."""
+def http_server(app: App, drain_timeout: float) -> HttpServer:
+    """A server for the app; `serve(sockets=[...])` runs it until `should_exit`, then lets requests finish."""
     return HttpServer(
         uvicorn.Config(
             app,
@@ -42,6 +43,6 @@ def http_server(app: App) -> HttpServer:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_UNREAD_ANSWERS,
+            timeout_graceful_shutdown=math.ceil(drain_timeout) + _UNREAD_ANSWERS,
         )
     )

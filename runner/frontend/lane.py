@@ -223,3 +223,7 @@ class LaneProtocol(HttpToolsProtocol):
         if self._idle_watch is not None:
             self._idle_watch.cancel()
         super().connection_lost(exc)
+        if self._in_lane is not None:
+            # Without the ring protocol ⇄ lane nothing is left to the collector, which runs rarely here.
+            self._in_lane = None
+            self.cycle = cast(RequestResponseCycle, None)

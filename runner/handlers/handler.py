@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from torch.utils.data import default_collate
 
-from runner.handlers import weights
 from runner.handlers.context import Context
 from runner.handlers.errors import BadRequest, PredictionException, RowFailed, answer_to, out_of_resources
 from runner.handlers.labels import LABELS_FILE, load_labels
+from runner.handlers.weights import load_model, placed
 
 _log = logging.getLogger("archive.handler")
 
@@ -43,13 +43,13 @@ class Handler:
         self.labels = load_labels(Path(context.model_dir) / LABELS_FILE) or {}
         self.model = self.load_model()
         if isinstance(self.model, nn.Module):
-            self.model = weights.placed(self.model, self.device).requires_grad_(False)
+            self.model = placed(self.model, self.device).requires_grad_(False)
 
     def load_model(self) -> Any:
         """The model. By default what the archive holds: model file and state dict (`.pt`, `.safetensors`),
         TorchScript or `.pt2`. Raises CannotLoad."""
         context = self.context
-        model, origin = weights.load_model(Path(context.model_dir), context.manifest, self.device)
+        model, origin = load_model(Path(context.model_dir), context.manifest, self.device)
         context.weights = origin.to_dict()
         return model
 

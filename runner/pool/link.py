@@ -74,11 +74,11 @@ class Link(asyncio.Protocol):
             self._transport.write(wire.encode(frame))
 
     def run(self, batch: Batch, now: float) -> None:
-        """Send a batch."""
+        """Send a batch. Raises WireError, and sends nothing, when its rows are too large for one frame."""
+        self.send(wire.Run(batch.number, [job.row for job in batch.jobs]))
         if not self.in_flight:
             self.busy_since = now
         self.in_flight.append(batch)
-        self.send(wire.Run(batch.number, [job.row for job in batch.jobs]))
 
     def finished(self, now: float) -> Batch:
         """The batch that has just been answered leaves; the next one, if any, runs since now."""
@@ -133,9 +133,19 @@ class OutputLines(asyncio.Protocol):
 
     _LONGEST = 8192
 
-    def __init__(self, on_line: Callable[[str], None]) -> None:
+    def __init__(self, on_line: Callable[[str], None], on_end: Callable[[OutputLines], None]) -> None:
         self._on_line = on_line
+        self._on_end = on_end
         self._rest = b""
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def close(self) -> None:
+        """Hear no more."""
+        if self._transport is not None:
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -151,3 +161,4 @@ class OutputLines(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._rest:
             self._say(self._rest)
+        self._on_end(self)

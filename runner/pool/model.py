@@ -75,7 +75,6 @@ class Model:
         self._wake: asyncio.TimerHandle | None = None
         self._wake_at = math.inf
         self._batch_seconds = 0.0
-        self._emptied: asyncio.Event | None = None
 
     def submit(self, row: wire.Row, client: Client) -> Job | None:
         """Accept the row; None = the queue is full. The client gets exactly one answer, later."""
@@ -104,7 +103,6 @@ class Model:
     def withdraw(self, job: Job) -> None:
         """The client has left."""
         self.batcher.withdraw(job)
-        self._after_answers()
 
     def worker_ready(self, link: Link) -> None:
         """A worker has loaded the model: it may be sent batches."""
@@ -178,11 +176,10 @@ class Model:
                 batch = self.batcher.take(now)
                 if batch is None:
                     break
-                link.run(batch, now)
+                self._run(link, batch, now)
         else:
             if self._batch_seconds:
                 self._send_ahead(now)
-        self._after_answers()
         self._set_alarm(now)
 
     def _send_ahead(self, now: float) -> None:
@@ -194,7 +191,16 @@ class Model:
                 batch = self.batcher.take(now, full_only=True)
                 if batch is None:
                     return
-                link.run(batch, now)
+                self._run(link, batch, now)
+
+    def _run(self, link: Link, batch: Batch, now: float) -> None:
+        try:
+            link.run(batch, now)
+        except wire.WireError as error:
+            # Rows that are too large together go one by one, whatever rowRetry says: nothing has run yet.
+            outcome = retry.Raised(413, "WireError", f"The request is too large: {error}.")
+            self._apply(retry.after(batch.jobs, outcome, row_retry=True))
+            self.loop.call_soon(self._dispatch)
 
     def _set_alarm(self, now: float) -> None:
         at = self.batcher.next_deadline()
@@ -239,17 +245,6 @@ class Model:
     def _close(self, failure: Failure) -> None:
         for _ in self.batcher.close(failure):
             self._observer.failed(failure.cause)
-        self._after_answers()
-
-    async def drained(self) -> None:
-        """Return when no accepted job is without an answer."""
-        while self.batcher.open:
-            self._emptied = asyncio.Event()
-            await self._emptied.wait()
-
-    def _after_answers(self) -> None:
-        if self._emptied is not None and not self.batcher.open:
-            self._emptied.set()
 
     def queue_status(self) -> dict[str, Any]:
         """TorchServe's `jobQueueStatus`."""

@@ -63,71 +63,135 @@ def _environment() -> dict[str, str]:
     }
 
 
-class Spawner:
-    """The template process, kept alive."""
+class _Template:
+    """One template process, from its start to its end.
 
-    def __init__(self, preload: Sequence[str] = ()) -> None:
-        self._preload = tuple(preload)
-        self._template: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[Platform] | None = None
-        self._turn = asyncio.Lock()
-        self._forked: asyncio.Future[int] | None = None
-        self._on_exit: dict[int, Callable[[int], None]] = {}
-        self._closing = False
+    `ready` resolves to what it found, or fails with TemplateBroken; `ended` when the process is gone.
+    """
 
-    @property
-    def pid(self) -> int | None:
-        """The template's process id."""
-        return self._template.pid if self._template else None
-
-    def start(self) -> None:
-        """Start the template; `platform` tells when it has imported torch."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        arguments = [sys.executable, "-m", "runner.worker.template", str(theirs.fileno()), *self._preload]
-        self._template = subprocess.Popen(
-            arguments,
+    def __init__(self, preload: Sequence[str], on_exit: Callable[[int, int], None]) -> None:
+        self._control, theirs = socket.socketpair()
+        self._control.setblocking(False)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runner.worker.template", str(theirs.fileno()), *preload],
             env=_environment(),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
         theirs.close()
-        self._control = ours
         loop = asyncio.get_running_loop()
-        if self._ready is None or self._ready.done():
-            self._ready = loop.create_future()
-        self._reader = loop.create_task(self._read(ours, self._template))
+        self.ready: asyncio.Future[Platform] = loop.create_future()
+        self._forked: asyncio.Future[int] | None = None
+        self._on_exit = on_exit
+        self.ended = loop.create_task(self._read())
+
+    @property
+    def is_broken(self) -> bool:
+        """It could not import what workers need."""
+        return self.ready.done() and self.ready.exception() is not None
+
+    async def fork(self, fds: list[int]) -> int:
+        """The pid of a new worker that got these descriptors. Raises ConnectionError when the template dies."""
+        if self._control.fileno() < 0:
+            raise ConnectionResetError("the template process died")
+        self._forked = asyncio.get_running_loop().create_future()
+        request = json.dumps({"fork": fds[0]}).encode() + b"\n"
+        socket.send_fds(self._control, [request], fds)
+        return await self._forked
+
+    async def _read(self) -> None:
+        """Hear the template's events until it closes its end."""
+        loop = asyncio.get_running_loop()
+        buffer = b""
+        with contextlib.suppress(ConnectionError):
+            while data := await loop.sock_recv(self._control, 65536):
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    self._hear(json.loads(line))
+        self._control.close()
+        await loop.run_in_executor(None, self.process.wait)
+        if not self.ready.done():
+            self._break(f"it ended with status {self.process.returncode} while importing")
+        if self._forked is not None and not self._forked.done():
+            self._forked.set_exception(ConnectionResetError("the template process died"))
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if event["event"] == "hello":
+            for module, reason in event["failed"].items():
+                log.warning("preload: cannot import %s: %s", module, reason)
+            self.ready.set_result(Platform(event["torch"], event["cuda"], event["mps"]))
+        elif event["event"] == "broken":
+            self._break("; ".join(f"{module}: {reason}" for module, reason in event["reasons"].items()))
+        elif event["event"] == "exited":
+            self._on_exit(event["pid"], event["status"])
+        elif self._forked is not None and not self._forked.done():
+            self._forked.set_result(event["pid"])
+
+    def _break(self, reason: str) -> None:
+        self.ready.set_exception(TemplateBroken(reason))
+        self.ready.exception()  # told to whoever asks; nobody has to
+
+    async def end(self) -> None:
+        """Hang up and wait for its end. Workers go on until their own links close."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        if self.process.poll() is None:
+            self.process.terminate()
+        await self.ended
+
+
+class Spawner:
+    """The template process, kept alive."""
+
+    def __init__(self, preload: Sequence[str] = ()) -> None:
+        self._preload = tuple(preload)
+        self._template: _Template | None = None
+        self._turn = asyncio.Lock()
+        self._on_exit: dict[int, Callable[[int], None]] = {}
+        self._closing = False
+
+    @property
+    def pid(self) -> int | None:
+        """The template's process id."""
+        return self._template.process.pid if self._template else None
+
+    def start(self) -> None:
+        """Start the template; `platform` tells when it has imported torch."""
+        template = self._template = _Template(self._preload, self._exited)
+        template.ended.add_done_callback(lambda _: self._replace(template))
 
     async def platform(self) -> Platform:
         """What the template found. Raises TemplateBroken."""
-        assert self._ready is not None, "platform() before start()"
-        return await asyncio.shield(self._ready)
+        assert self._template is not None, "platform() before start()"
+        return await asyncio.shield(self._template.ready)
 
     async def fork(self, on_exit: Callable[[int], None]) -> Process:
         """A new worker process. `on_exit` gets its exit status (negative: the signal that ended it).
 
-        Raises TemplateBroken. A template that dies meanwhile is waited for: the request goes to the next one.
+        Raises TemplateBroken; the next call tries another template. One that dies meanwhile is replaced and
+        waited for: the request goes to the next one.
         """
         async with self._turn:
             while True:
+                if self._template is None or self._template.is_broken:
+                    self.start()
                 await self.platform()
+                template = self._template
+                assert template is not None
                 with contextlib.suppress(ConnectionError):
-                    return await self._fork_once(on_exit)
-                # Give the reader its turn to see that the template has gone.
-                await asyncio.sleep(0.01)
+                    return await self._fork(template, on_exit)
+                await asyncio.shield(template.ended)
+                # Awaiting what has ended gives nobody a turn, so the replacement cannot be left to its callback.
+                self._replace(template)
+                if self._template is template:
+                    raise TemplateBroken("the server is stopping")
 
-    async def _fork_once(self, on_exit: Callable[[int], None]) -> Process:
-        assert self._control is not None
+    async def _fork(self, template: _Template, on_exit: Callable[[int], None]) -> Process:
         ours, theirs = socket.socketpair()
         output_read, output_write = os.pipe()
-        self._forked = asyncio.get_running_loop().create_future()
         try:
-            request = json.dumps({"fork": ours.fileno()}).encode() + b"\n"
-            socket.send_fds(self._control, [request], [theirs.fileno(), output_write])
-            pid = await self._forked
+            pid = await template.fork([theirs.fileno(), output_write])
         except BaseException:
             ours.close()
             os.close(output_read)
@@ -138,62 +202,20 @@ class Spawner:
         self._on_exit[pid] = on_exit
         return Process(pid, ours, output_read)
 
-    async def _read(self, control: socket.socket, template: subprocess.Popen[bytes]) -> None:
-        """Hear the template's events until it closes; then start the next one."""
-        loop = asyncio.get_running_loop()
-        buffer = b""
-        with contextlib.suppress(ConnectionError):
-            while data := await loop.sock_recv(control, 65536):
-                *lines, buffer = (buffer + data).split(b"\n")
-                for line in lines:
-                    self._hear(json.loads(line))
-        control.close()
-        imported = self._ready is not None and self._ready.done()
-        if imported and not self._closing:
-            self._ready = loop.create_future()
-        await loop.run_in_executor(None, template.wait)
-        self._template_gone(template.returncode, imported)
-
-    def _hear(self, event: dict[str, Any]) -> None:
-        assert self._ready is not None
-        if event["event"] == "hello":
-            for module, reason in event["failed"].items():
-                log.warning("preload: cannot import %s: %s", module, reason)
-            self._ready.set_result(Platform(event["torch"], event["cuda"], event["mps"]))
-        elif event["event"] == "broken":
-            reasons = "; ".join(f"{module}: {reason}" for module, reason in event["reasons"].items())
-            self._ready.set_exception(TemplateBroken(reasons))
-            self._closing = True
-        elif event["event"] == "forked":
-            if self._forked is not None and not self._forked.done():
-                self._forked.set_result(event["pid"])
-        else:
-            self._exited(event["pid"], event["status"])
-
     def _exited(self, pid: int, status: int) -> None:
         on_exit = self._on_exit.pop(pid, None)
         if on_exit is not None:
             on_exit(status)
 
-    def _template_gone(self, status: int, imported: bool) -> None:
-        assert self._ready is not None
-        if self._forked is not None and not self._forked.done():
-            self._forked.set_exception(ConnectionResetError("the template process died"))
-        if self._closing:
+    def _replace(self, template: _Template) -> None:
+        """A template that worked and died is followed by another; one that never worked is not, until asked for."""
+        if self._closing or template.ended.cancelled() or template is not self._template or template.is_broken:
             return
-        if not imported:
-            self._ready.set_exception(TemplateBroken(f"it ended with status {status} while importing"))
-            return
-        log.warning("the template process died (status %d); starting another", status)
+        log.warning("the template process died (status %d); starting another", template.process.returncode)
         self.start()
 
     async def close(self) -> None:
         """End the template. Workers end by themselves when their links close."""
         self._closing = True
-        if self._control is not None and self._control.fileno() >= 0:
-            with contextlib.suppress(OSError):
-                self._control.shutdown(socket.SHUT_RDWR)
-        if self._template is not None and self._template.poll() is None:
-            self._template.terminate()
-        if self._reader is not None:
-            await self._reader
+        if self._template is not None:
+            await self._template.end()

@@ -61,6 +61,7 @@ class Supervisor:
         self._on_restart = on_restart
         self._backoff = Backoff(model.config.max_retry_timeout)
         self._keepers: list[asyncio.Task[None]] = []
+        self._outputs: set[OutputLines] = set()
         self._stopping = False
 
     @property
@@ -83,7 +84,7 @@ class Supervisor:
 
     async def _keep(self, seat: Seat, first: asyncio.Future[None] | None) -> None:
         """One seat's workers, one after the other, until we stop or give up."""
-        while not self._stopping:
+        while True:
             try:
                 link = await self._start_worker(seat)
             except LoadError as error:
@@ -97,8 +98,8 @@ class Supervisor:
                     first.set_result(None)
                 first = None
                 await self._serve(link)
-            if not self._stopping:
-                await self._wait_to_restart(seat)
+            if self._stopping or not await self._may_restart(seat):
+                return
 
     async def _serve(self, link: Link) -> None:
         """From READY to the end of the worker."""
@@ -112,20 +113,22 @@ class Supervisor:
         if link.served or time.monotonic() - ready_at > _HEALTHY_AFTER:
             self._backoff.served()
 
-    async def _wait_to_restart(self, seat: Seat) -> None:
+    async def _may_restart(self, seat: Seat) -> bool:
+        """Wait as long as the backoff asks; False when it is time to give this worker up.
+
+        The model is given up with its last worker; those that live go on.
+        """
         delay = self._backoff.died(time.monotonic())
         self._on_restart()
         if delay is None:
-            log.error(
-                "%s: workers have failed for %d s (maxRetryTimeoutInSec); giving up",
-                self.model.name,
-                self._backoff.give_up_after,
-            )
-            self._stopping = True
-            self.model.fail()
-            return
+            seconds = self._backoff.give_up_after
+            log.error("%s: worker %d is given up after %d s of failures", self.model.name, seat.number, seconds)
+            if not self.model.links:
+                self.model.fail()
+            return False
         log.warning("%s: worker %d is started again in %.0f s", self.model.name, seat.number, delay)
         await asyncio.sleep(delay)
+        return True
 
     async def _start_worker(self, seat: Seat) -> Link:
         """Fork, load, and return the READY link. Raises LoadError."""
@@ -137,11 +140,14 @@ class Supervisor:
             raise LoadError(wire.LoadFailed("TemplateBroken", str(error), [])) from error
         link = Link(seat.number, process, seat.load.device, self.model)
         await loop.create_connection(lambda: link, sock=process.sock)
-        await loop.connect_read_pipe(lambda: OutputLines(self._printer(link)), open(process.output, "rb", 0))  # noqa: PTH123, SIM115  the pipe's transport closes it
+        await self._listen(link, process.output)
         self.loading.append(link)
         try:
             link.send(seat.load)
             link.loaded = await self._loaded(link, exited)
+        except BaseException:
+            link.close()
+            raise
         finally:
             self.loading.remove(link)
         exited.add_done_callback(lambda status: self._tell_death(link, status.result()))
@@ -154,6 +160,13 @@ class Supervisor:
             link.loaded.seconds,
         )
         return link
+
+    async def _listen(self, link: Link, output: int) -> None:
+        """Log what the worker prints until it closes its end."""
+        lines = OutputLines(self._printer(link), self._outputs.discard)
+        self._outputs.add(lines)
+        pipe = open(output, "rb", 0)  # noqa: SIM115  the pipe's transport closes it
+        await asyncio.get_running_loop().connect_read_pipe(lambda: lines, pipe)
 
     async def _loaded(self, link: Link, exited: asyncio.Future[int]) -> wire.Loaded:
         timeout = self.model.config.startup_timeout
@@ -198,10 +211,18 @@ class Supervisor:
         self._stopping = True
         links = [*self.model.links, *self.loading]
         for link in links:
+            link.kill()
             link.close()
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        for lines in [*self._outputs]:
+            lines.close()
+        if links:
+            await asyncio.wait({link.lost for link in links}, timeout=1)
+        # What was closed is let go in the loop's next turns.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     @property
     def ready_workers(self) -> int:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 import traceback
 from pathlib import Path
 
@@ -30,9 +32,20 @@ class LoadError(Exception):
 
 def load_error(error: BaseException, model_dir: Path) -> LoadError:
     """The exception that stopped a load, told for people."""
+    if isinstance(error, pickle.UnpicklingError):
+        return LoadError("UntrustedPickle", _refused_global(error), [])
     # Our own sentence says it all; a traceback through our code would hide it.
     trace = [] if isinstance(error, CannotLoad) else trace_of(error, model_dir)
     return LoadError(type(error).__name__, sentence(error), trace, out_of_resources(error))
+
+
+def _refused_global(error: pickle.UnpicklingError) -> str:
+    """What torch's weights_only gate refused, without the many lines on how to switch it off."""
+    found = re.search(
+        r"Unsupported (?:global|class|operand)[^\n]*?(?= was not an allowed| in legacy|\n|$)", str(error)
+    )
+    what = found.group() if found else str(error).strip().splitlines()[-1]
+    return f"a checkpoint wants to run code while it is unpickled, which torch's weights_only mode refuses: {what}"
 
 
 def raised(batch: int, error: BaseException, model_dir: Path) -> wire.Raised:

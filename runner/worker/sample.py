@@ -5,19 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from runner import wire
+from runner.content_types import content_type_of
 from runner.handlers.errors import CannotLoad
-
-_CONTENT_TYPES = {".json": "application/json", ".txt": "text/plain"}
-
-
-def content_type_of(file: Path) -> str:
-    """The content type under which a file is sent when the user names none."""
-    return _CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream")
 
 
 def row_from(file: Path, content_type: str | None = None, row_id: str = "sample") -> wire.Row:
     """The file as the one row of a request: its whole content is the body. Raises OSError."""
-    kind = content_type or content_type_of(file)
+    kind = content_type or content_type_of(file.name)
     body = file.read_bytes()
     headers = wire.pack_headers([(b"content-type", kind.encode("latin-1"))])
     return wire.Row(row_id, [("body", kind, body)], headers)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.servers import archive_command, write_model
+from tests.builders import make_archive
+from tests.e2e.servers import archive_command, running_server, write_model
 
 CASES = {
     "no-class": ("x = 1\n", "handler.py"),
@@ -76,3 +77,38 @@ def test_two_archives_with_one_name_are_told_apart_by_name(tmp_path: Path) -> No
     result = archive_command("serve", "--port", "0", str(first), str(second), cache=tmp_path / "cache")
     assert result.returncode == 1
     assert "two archives hold model `m` version 1.0" in result.stderr
+
+
+def test_a_project_folder_is_told_from_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "archive.yaml").write_text("name: m\n")
+    result = archive_command("serve", str(tmp_path))
+    assert result.returncode == 1
+    assert "is a project, not an archive" in result.stderr
+    assert f"archive create {tmp_path}" in result.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_way_out(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path / "project")
+    blocked = tmp_path / "file"
+    blocked.touch()
+    result = archive_command("serve", "--port", "0", str(archive), cache=blocked / "cache")
+    assert result.returncode == 1
+    assert "cannot unpack" in result.stderr
+    assert "TORCH_ARCHIVE_CACHE" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_checkpoint_that_needs_unpickling_is_refused_unless_trusted(tmp_path: Path) -> None:
+    source = (
+        "import argparse, torch\nclass H:\n"
+        "    def initialize(self, c):\n"
+        "        torch.save(argparse.Namespace(x=1), 'p.pt'); self.x = torch.load('p.pt', weights_only=False).x\n"
+        "    def handle(self, d, c): return [self.x] * len(d)\n"
+    )
+    folder = write_model(tmp_path / "model", source)
+    result = archive_command("serve", "--port", "0", str(folder), cache=tmp_path / "cache")
+    assert result.returncode == 1
+    assert "argparse.Namespace" in result.stderr
+    assert "--trust" in result.stderr
+    with running_server(folder, "--trust", cache=tmp_path / "cache") as server:
+        assert server.predict("x").json() == 1

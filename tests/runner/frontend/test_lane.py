@@ -45,7 +45,7 @@ class Connection:
     def __init__(self, answer: Answer | None = echo, *, limit: int = 1000, **config: Any) -> None:
         registry, metrics = Registry(), Metrics()
         self.deployment: Deployment = deploy(registry, metrics, answer=answer, **config)
-        server_config = http_server(App(registry, metrics, Health(registry), limit)).config
+        server_config = http_server(App(registry, metrics, Health(registry), limit), 1.0).config
         server_config.load()
         self.protocol: LaneProtocol = server_config.http_protocol_class(  # type: ignore[call-arg]
             config=server_config, server_state=ServerState(), app_state={}

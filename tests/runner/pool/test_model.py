@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from runner import wire
 from runner.pool.model import Model, ModelState
 from runner.scheduling.job import Cause, Failure, Job
@@ -201,7 +203,8 @@ async def test_client_timeout_answers_waiting_and_sent_requests() -> None:
     model = make_model(clientTimeoutInMills=20, batchSize=1)
     Worker(model)
     sent, waiting = submit(model, "a", "b")
-    await asyncio.wait_for(model.drained(), 5)
+    while model.batcher.open:
+        await asyncio.sleep(0.001)
     assert answers(sent) == answers(waiting) == [Failure(Cause.EXPIRED)]
 
 
@@ -212,7 +215,8 @@ async def test_a_hung_worker_is_ended_and_the_request_told() -> None:
     (job,) = submit(model, "a")
     await turn()
     worker.link.busy_since -= 2
-    await asyncio.wait_for(model.drained(), 5)
+    while model.batcher.open:
+        await asyncio.sleep(0.001)
     assert answers(job) == [Failure(Cause.HUNG)]
     assert worker.kills == 1
 
@@ -260,3 +264,30 @@ async def test_ten_thousand_requests_in_line_are_each_answered_once() -> None:
             worker.reply(run)
     assert all(len(answers(job)) == 1 for job in jobs)
     assert model.batcher.open == 0
+
+
+@in_loop
+async def test_rows_that_are_too_large_together_travel_alone() -> None:
+    model = make_model(batchSize=2, rowRetry=False)
+    worker = Worker(model)
+    first_text, second_text = "a" * 300, "b" * 300
+    size = len(wire.encode(wire.Run(1, [make_row(first_text), make_row(second_text)])))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "MAX_FRAME", size - 5)
+        submit(model, first_text, second_text)
+        await turn()
+        (first,) = worker.batches()
+        worker.reply(first)
+        (second,) = worker.batches()
+    assert [[row.id for row in run.rows] for run in (first, second)] == [[first_text], [second_text]]
+
+
+@in_loop
+async def test_a_row_that_is_too_large_alone_is_answered_413() -> None:
+    model = make_model()
+    Worker(model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "MAX_FRAME", 10)
+        (job,) = submit(model, "a")
+        await turn()
+    assert answers(job)[0].status == 413

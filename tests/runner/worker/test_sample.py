@@ -11,8 +11,8 @@ from runner.worker.sample import sample_row
     ("name", "content_type"),
     [
         ("a.json", "application/json"),
-        ("a.txt", "text/plain"),
-        ("a.png", "application/octet-stream"),
+        ("a.txt", "text/plain; charset=utf-8"),
+        ("a.png", "image/png"),
         ("a", "application/octet-stream"),
     ],
 )

@@ -1,0 +1,113 @@
+"""Real processes whose handler is told by files when to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver.config.model import to_plain
+from runner import wire
+from runner.metrics import ModelMetrics
+from runner.pool.model import Model, ModelState
+from runner.pool.spawner import Spawner
+from runner.pool.supervisor import LoadError, Seat, Supervisor, describe_exit
+from tests.runner.configs import make_config
+from tests.runner.loops import in_loop
+
+HANDLER = """
+import os
+if os.path.exists("broken"): raise RuntimeError("told to fail")
+def handle(data, context): return data and [os.getpid()] * len(data)
+"""
+
+
+class Client:
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def deliver(self, answer: Any) -> None:
+        self.answer.set_result(answer)
+
+    def still_waiting(self) -> None: ...
+
+
+def supervise(folder: Path, workers: int, **config: Any) -> Supervisor:
+    """A supervisor of workers that serve this folder; not started."""
+    (folder / "handler.py").write_text(HANDLER)
+    settings = make_config(**config)
+    model = Model("m", "1.0", settings, ModelMetrics("m", "1.0"))
+    manifest = {"model": {"modelName": "m", "handler": "handler.py"}}
+    spawner = Spawner()
+    spawner.start()
+    load = wire.Load("m", "1.0", str(folder), manifest, to_plain(settings), "cpu", 1, None, False)
+    seats = [Seat(number, load) for number in range(workers)]
+    return Supervisor(model, spawner, seats, one_by_one=False, on_restart=lambda: None)
+
+
+async def end(supervisor: Supervisor) -> None:
+    supervisor.model.stop()
+    await supervisor.stop()
+    await supervisor._spawner.close()
+
+
+async def ask(supervisor: Supervisor) -> Any:
+    client = Client()
+    supervisor.model.submit(wire.Row("1", [("body", "text/plain", b"x")], wire.pack_headers([])), client)
+    return await client.answer
+
+
+def test_a_worker_that_cannot_load_says_so_once(tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 2)
+        with pytest.raises(LoadError, match="RuntimeError: told to fail"):
+            await supervisor.start()
+        await end(supervisor)
+
+    story()
+
+
+def test_a_model_whose_only_worker_stays_broken_is_given_up_and_says_why(tmp_path: Path) -> None:
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 1, maxRetryTimeoutInSec=0)
+        await supervisor.start()
+        (tmp_path / "broken").touch()
+        os.kill(supervisor.model.links[0].pid, signal.SIGKILL)
+        while supervisor.model.state is not ModelState.FAILED:
+            await asyncio.sleep(0.01)
+        assert supervisor.last_error is not None
+        assert supervisor.last_error.message == "told to fail"
+        await end(supervisor)
+
+    story()
+
+
+def test_a_model_lives_on_with_the_workers_that_do(tmp_path: Path) -> None:
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 2, maxRetryTimeoutInSec=0)
+        await supervisor.start()
+        (tmp_path / "broken").touch()
+        gone, stays = supervisor.model.links
+        os.kill(gone.pid, signal.SIGKILL)
+        while not any(keeper.done() for keeper in supervisor._keepers):
+            await asyncio.sleep(0.01)
+        reply = await ask(supervisor)
+        assert reply.body == b"%d" % stays.pid
+        assert supervisor.model.state is ModelState.READY
+        await end(supervisor)
+
+    story()
+
+
+def test_how_a_process_ended_is_said_in_words() -> None:
+    assert describe_exit(-signal.SIGSEGV) == "was ended by SIGSEGV"
+    assert describe_exit(3) == "exited with status 3"
