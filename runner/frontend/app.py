@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from runner.frontend import openapi
 from runner.frontend.bodies import Receive, Scope, Send
+from runner.frontend.doors import Doors
 from runner.frontend.health import Health
 from runner.frontend.management import Management, respond
 from runner.frontend.predictions import PREFIX, Predictions
@@ -30,7 +31,9 @@ class App:
         self._registry = registry
         self._metrics = metrics
         self.predictions = Predictions(registry, metrics, max_request_size)
-        routes = [*health.routes(), *Management(registry).routes(), *self._papers()]
+        doors = Doors(registry, self.predictions)
+        papers = self._papers()
+        routes = [*doors.routes(), *health.routes(), *Management(registry).routes(), *papers, *doors.legacy()]
         self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -22,6 +22,12 @@ _VERSION = {
     "required": True,
     "schema": {"type": "string"},
 }
+_MODEL_NAME = {
+    "name": "model_name",
+    "in": "query",
+    "description": "Which model; needed when several are served.",
+    "schema": {"type": "string"},
+}
 _ANY_BODY = {
     "required": True,
     "content": {
@@ -79,6 +85,16 @@ def document() -> dict[str, Any]:
         "paths": {
             "/predictions/{model}": _predict([_MODEL]),
             "/predictions/{model}/{version}": _predict([_MODEL, _VERSION]),
+            "/explanations/{model}": _predict([_MODEL]),
+            "/explanations/{model}/{version}": _predict([_MODEL, _VERSION]),
+            "/models/{model}/invoke": _predict([_MODEL]),
+            "/invocations": _predict([_MODEL_NAME]),
+            "/{model}/predict": _predict([_MODEL]),
+            "/{model}/{version}/predict": _predict([_MODEL, _VERSION]),
+            "/v1/models": _get("KServe v1: the names of the served models."),
+            "/v1/models/{model}": _get("KServe v1: whether the model has a READY worker.", [_MODEL]),
+            "/v1/models/{model}:predict": _predict([_MODEL]),
+            "/v1/models/{model}:explain": _predict([_MODEL]),
             "/models": _get("Names and archives of the served models."),
             "/models/{model}": _get("The default version: settings, workers, what was applied.", [_MODEL]),
             "/models/{model}/{version}": _get("One version, or `all`.", [_MODEL, _VERSION]),
