@@ -172,9 +172,10 @@ class Predictions:
             return problem("bad-request", reason=str(error))
         packed = wire.pack_headers([*scope["headers"], *extra.headers])
         row = wire.Row(request_id.decode("latin-1"), [*params, *extra.params], packed)
-        return await self._run(target, row, receive)
+        return await self.run(target, row, receive)
 
-    async def _run(self, target: Deployment, row: wire.Row, receive: Receive) -> wire.Reply | Problem:
+    async def run(self, target: Deployment, row: wire.Row, receive: Receive) -> wire.Reply | Problem:
+        """Have the row answered. Raises ClientGone."""
         exchange = Exchange(target.model, receive)
         job = self.submit(target, row, exchange)
         if isinstance(job, Problem):

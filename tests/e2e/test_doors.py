@@ -21,4 +21,8 @@ def test_the_other_prediction_routes_reach_the_handler(tmp_path: Path) -> None:
             assert server.client.post(path, json={"a": 1}).json() == {**plain, "explain": "True"}, path
         fields = server.client.post("/invocations?top=3", json={"a": 1}).json()["row"]
         assert fields == {"body": {"a": 1}, "top": "3"}
+        tensor = {"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}
+        inferred = server.client.post("/v2/models/m/infer", json={"id": "7", "inputs": [tensor]}).json()
+        assert inferred["id"] == "7"
+        assert "FP32" in inferred["outputs"][0]["data"][0]
         assert server.client.get("/v1/models/m").json() == {"name": "m", "ready": True}
