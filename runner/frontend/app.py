@@ -13,8 +13,10 @@ from starlette.routing import Route
 
 from runner.frontend import openapi
 from runner.frontend.bodies import Receive, Scope, Send
+from runner.frontend.doors import Doors
 from runner.frontend.health import Health
 from runner.frontend.management import Management, respond
+from runner.frontend.openinference import OpenInference
 from runner.frontend.predictions import PREFIX, Predictions
 from runner.frontend.problems import problem
 from runner.metrics import Metrics
@@ -30,7 +32,17 @@ class App:
         self._registry = registry
         self._metrics = metrics
         self.predictions = Predictions(registry, metrics, max_request_size)
-        routes = [*health.routes(), *Management(registry).routes(), *self._papers()]
+        doors = Doors(registry, self.predictions)
+        papers = self._papers()
+        v2 = OpenInference(self.predictions, health)
+        routes = [
+            *v2.routes(),
+            *doors.routes(),
+            *health.routes(),
+            *Management(registry).routes(),
+            *papers,
+            *doors.legacy(),
+        ]
         self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -22,6 +22,12 @@ _VERSION = {
     "required": True,
     "schema": {"type": "string"},
 }
+_MODEL_NAME = {
+    "name": "model_name",
+    "in": "query",
+    "description": "Which model; needed when several are served.",
+    "schema": {"type": "string"},
+}
 _ANY_BODY = {
     "required": True,
     "content": {
@@ -79,6 +85,23 @@ def document() -> dict[str, Any]:
         "paths": {
             "/predictions/{model}": _predict([_MODEL]),
             "/predictions/{model}/{version}": _predict([_MODEL, _VERSION]),
+            "/explanations/{model}": _predict([_MODEL]),
+            "/explanations/{model}/{version}": _predict([_MODEL, _VERSION]),
+            "/models/{model}/invoke": _predict([_MODEL]),
+            "/invocations": _predict([_MODEL_NAME]),
+            "/{model}/predict": _predict([_MODEL]),
+            "/{model}/{version}/predict": _predict([_MODEL, _VERSION]),
+            "/v1/models": _get("KServe v1: the names of the served models."),
+            "/v1/models/{model}": _get("KServe v1: whether the model has a READY worker.", [_MODEL]),
+            "/v1/models/{model}:predict": _predict([_MODEL]),
+            "/v1/models/{model}:explain": _predict([_MODEL]),
+            "/v2": _get("Open Inference Protocol: the server's name, version and extensions."),
+            "/v2/health/live": _get("Open Inference Protocol: the server is alive."),
+            "/v2/health/ready": _get("Open Inference Protocol: every model can answer now."),
+            "/v2/models/{model}/ready": _get("Whether the model has a READY worker.", [_MODEL]),
+            "/v2/models/{model}/versions/{version}/ready": _get("The same of one version.", [_MODEL, _VERSION]),
+            "/v2/models/{model}/infer": _predict([_MODEL]),
+            "/v2/models/{model}/versions/{version}/infer": _predict([_MODEL, _VERSION]),
             "/models": _get("Names and archives of the served models."),
             "/models/{model}": _get("The default version: settings, workers, what was applied.", [_MODEL]),
             "/models/{model}/{version}": _get("One version, or `all`.", [_MODEL, _VERSION]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -38,6 +39,14 @@ _STATUSES = range(200, 600)
 _GONE = object()
 
 Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a route adds to a request's row: parameters after the body's, headers after the client's."""
+
+    params: tuple[tuple[str, str, bytes], ...] = ()
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Exchange:
@@ -93,7 +102,10 @@ class Predictions:
     def find(self, path: str) -> Deployment | Problem:
         """The model that a path names; what follows the version is the handler's to read."""
         name, _, version = path[len(PREFIX) :].partition("/")
-        version = version.partition("/")[0]
+        return self.named(name, version.partition("/")[0])
+
+    def named(self, name: str, version: str = "") -> Deployment | Problem:
+        """That version of the model; without a version the default one."""
         try:
             return self._registry.get(name, version or None)
         except UnknownModel:
@@ -129,23 +141,28 @@ class Predictions:
         self._metrics.response(answer.status)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        request_id = self.request_id(headers.get(b"x-request-id"))
+        await self.predict(self.find(scope["path"]), Extra(), scope, receive, send)
+
+    async def predict(
+        self, target: Deployment | Problem, extra: Extra, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer the request from that model, with what the route adds to its row."""
+        request_id = self.request_id(dict(scope["headers"]).get(b"x-request-id"))
         try:
-            answer = await self._predict(scope, headers, request_id, receive)
+            answer = await self._predict(target, extra, scope, request_id, receive)
         except ClientGone:
             return
         self.count(answer)
         await send_answer(send, answer, request_id)
 
     async def _predict(
-        self, scope: Scope, headers: dict[bytes, bytes], request_id: bytes, receive: Receive
+        self, target: Deployment | Problem, extra: Extra, scope: Scope, request_id: bytes, receive: Receive
     ) -> wire.Reply | Problem:
-        target = self.find(scope["path"])
         if isinstance(target, Problem):
             return target
         if scope["method"] not in _METHODS:
             return problem("method")
+        headers = dict(scope["headers"])
         try:
             body = await read_body(receive, headers.get(b"content-length"), self.limit)
             params = await params_of(headers.get(b"content-type", b"").decode("latin-1"), body)
@@ -153,10 +170,12 @@ class Predictions:
             return problem("too-large", limit=self.limit)
         except BadForm as error:
             return problem("bad-request", reason=str(error))
-        row = wire.Row(request_id.decode("latin-1"), params, wire.pack_headers(scope["headers"]))
-        return await self._run(target, row, receive)
+        packed = wire.pack_headers([*scope["headers"], *extra.headers])
+        row = wire.Row(request_id.decode("latin-1"), [*params, *extra.params], packed)
+        return await self.run(target, row, receive)
 
-    async def _run(self, target: Deployment, row: wire.Row, receive: Receive) -> wire.Reply | Problem:
+    async def run(self, target: Deployment, row: wire.Row, receive: Receive) -> wire.Reply | Problem:
+        """Have the row answered. Raises ClientGone."""
         exchange = Exchange(target.model, receive)
         job = self.submit(target, row, exchange)
         if isinstance(job, Problem):
