@@ -18,10 +18,14 @@ from runner.optimize.tensors import mapped, tensors_in
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Per tensor of a call, in the order of `tensors_in`: whether its dimension 0 is the batch."""
+    """Per tensor of a call, in the order of `tensors_in`: whether its dimension 0 is the batch.
+
+    `lengths`: per input, the dimensions that are the length of a sequence, different from batch to batch.
+    """
 
     inputs: tuple[bool, ...]
     outputs: tuple[bool, ...]
+    lengths: tuple[tuple[int, ...], ...] = ()
 
     def in_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor] | None:
         """The inputs that have rows; None when the call has other tensors than the sample's."""
@@ -42,7 +46,20 @@ def rows_of(one: Sequence[Call], many: Sequence[Call], size: int) -> Rows | None
     inputs, outputs = found.pop()
     if found or inputs is None or outputs is None or not any(inputs):
         return None
-    return Rows(inputs, outputs)
+    return Rows(inputs, outputs, lengths_in(tensors_in(many[0].inputs)))
+
+
+def lengths_in(tensors: Sequence[torch.Tensor]) -> tuple[tuple[int, ...], ...]:
+    """Per tensor: the dimensions that are a sequence's length. One sample cannot show that they change.
+
+    A matrix of integers is taken for sequences of tokens; what else is as long as they are goes with them.
+    """
+    tokens = {tensor.shape[1] for tensor in tensors if tensor.dim() == 2 and _counts(tensor)} - {1}
+    return tuple(tuple(dim for dim in range(1, tensor.dim()) if tensor.shape[dim] in tokens) for tensor in tensors)
+
+
+def _counts(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() and not tensor.is_complex() and tensor.dtype != torch.bool
 
 
 def _flags(one: Any, many: Any, size: int) -> tuple[bool, ...] | None:

@@ -45,7 +45,6 @@ def key_fields(config: ModelConfig, device: torch.device, archive: str) -> dict[
         "python": platform.python_version(),
         "machine": [platform.system(), platform.machine()],
         "device": _capabilities(device),
-        "threads": torch.get_num_threads(),
         "archive": archive,
         "settings": {name: plain[name] for name in _SETTINGS},
     }
@@ -89,6 +88,11 @@ class CompileCache:
         self._paths = _Paths.of(root, self.key)
         self._lock: int | None = None
         self.state = "not opened"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where compiled code is kept; None when it is not."""
+        return self._paths.folder if self._lock is not None else None
 
     def open(self) -> None:
         """Point the compiler at the folder. Never raises for what the disk does."""

@@ -90,6 +90,7 @@ class Edge:
         self.layers: list[Layer] = []
         self.watch: Watch | None = None
         self.rows: Rows | None = None  # which tensors have the batch in front; None while it is not known
+        self.samples: tuple[Call, ...] = ()  # the smallest and the largest batch, when each is one call
         self._had_own_attribute = "forward" in module.__dict__
 
     @staticmethod
@@ -114,6 +115,12 @@ class Edge:
             del self.module.forward
         else:
             self.module.forward = self.own
+
+    def converted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A call's arguments as `inner` gets them."""
+        for layer in self.layers:
+            args, kwargs = mapped(args, layer.before), mapped(kwargs, layer.before)
+        return args, kwargs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.watch is not None:

@@ -16,6 +16,7 @@ import re
 import time
 import traceback
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,14 +35,13 @@ from runner.optimize.threads import threads_row
 from runner.optimize.trial import Pace, Target, Trial
 from runner.optimize.verify import worst
 
-#: In this order: what changes numbers first, what compiles them last.
-STEPS: tuple[Step[Any], ...] = (
-    PrecisionStep(),
-    QuantizeStep(),
-    MemoryFormatStep(),
-    AttentionStep(),
-    CompileStep(),
-)
+
+def standard_steps(kept: Path | None = None, *, ahead: bool = False) -> tuple[Step[Any], ...]:
+    """All of them, in order: what changes numbers first, what compiles them last. `kept`, `ahead`: CompileStep's."""
+    return (PrecisionStep(), QuantizeStep(), MemoryFormatStep(), AttentionStep(), CompileStep(kept, ahead=ahead))
+
+
+STEPS = standard_steps()
 
 _NO_SAMPLE = "not exercised: declare warmup.input"
 _NO_MODULE = "the handler exposes no torch module"

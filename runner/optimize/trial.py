@@ -65,8 +65,9 @@ class Trial:
         """Keep the outputs of the model as it is now. Raises what the handler raises, and StepFailed when the
         sample went through the handler without a call of the model."""
         self._reference = {size: self._calls(size, copies=True) for size in self._verified}
-        least, most = self.sizes[0], self.sizes[-1]
-        self._edge.rows = rows_of(self._reference[least], self._reference[most], most)
+        least, most = self._reference[self.sizes[0]], self._reference[self.sizes[-1]]
+        self._edge.rows = rows_of(least, most, self.sizes[-1])
+        self._edge.samples = (least[0], most[0]) if len(least) == len(most) == 1 else ()
 
     def warm(self, sizes: tuple[int, ...], iterations: int) -> None:
         """Run the sample at these sizes, else at its own. Raises what the model raises."""

@@ -26,8 +26,8 @@ from runner.compat import hook
 from runner.handlers.context import Context
 from runner.handlers.errors import BadRequest, CannotLoad, RowFailed, answer_to
 from runner.optimize.cache import CompileCache, key_fields
-from runner.optimize.compile import Guarded, guard_of
-from runner.optimize.pipeline import optimise
+from runner.optimize.guarded import Guarded, guard_of
+from runner.optimize.pipeline import optimise, standard_steps
 from runner.worker import failures, rows
 from runner.worker.context import context_for
 from runner.worker.failures import LoadError
@@ -160,17 +160,17 @@ class Session:
         cache = CompileCache(Path(self._load.compile_cache), fields, wait=self._config.pt2.timeout)
         cache.open()
         try:
-            report = self._optimise(sample)
+            report = self._optimise(sample, cache.folder)
             report["lines"].append(f"compile cache {cache.state}")
             return {**report, "compileCache": {"key": cache.key, "state": cache.state}}
         finally:
             cache.close()
 
-    def _optimise(self, sample: wire.Row | None) -> dict[str, Any]:
+    def _optimise(self, sample: wire.Row | None, kept: Path | None = None) -> dict[str, Any]:
         """The pipeline's report, and `lines`: the same for the log."""
         assert self._entry is not None
         target = _HandlersModel(self, self._entry.instance, sample)
-        report = optimise(target, self._config, torch.device(self._load.device))
+        report = optimise(target, self._config, torch.device(self._load.device), standard_steps(kept))
         module = target.get()
         self._guard = guard_of(module) if module is not None else None
         return {**report.to_dict(), "lines": report.lines()}

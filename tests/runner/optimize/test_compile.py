@@ -16,15 +16,9 @@ import torch
 import torch._dynamo
 import torch._inductor.config
 
-from runner.optimize.compile import (
-    CompileStep,
-    Guarded,
-    batch_sizes,
-    check_backend,
-    guard_of,
-    usable_freezing,
-    usable_mode,
-)
+from runner.optimize.compile import CompileStep, check_backend
+from runner.optimize.compile_plan import batch_sizes, usable_freezing, usable_mode
+from runner.optimize.guarded import Guarded, guard_of
 from runner.optimize.pipeline import optimise
 from runner.optimize.report import Status
 from runner.optimize.step import OptimiseRefused, StepFailed
