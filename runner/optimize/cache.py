@@ -31,18 +31,22 @@ from typing import Any
 import torch
 
 from archiver.config.model import ModelConfig, to_plain
+from runner.optimize.shipped import Shipped
 
 _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _SETTINGS = ("batch_size", "precision", "quantization", "memory_format", "attention", "pt2")
 _PAUSE = 0.1
+_CPU = torch.device("cpu")
+#: States in which nothing has to be compiled.
+FOUND, SHIPPED = "found", "shipped with the archive"
 
 
 def key_fields(config: ModelConfig, device: torch.device, archive: str) -> dict[str, Any]:
     """Everything that compiled code depends on, as plain values. `archive`: the digest of its content."""
     plain = to_plain(config)
     return {
-        "torch": [torch.__version__, torch.version.git_version],
-        "python": platform.python_version(),
+        "torch": [str(torch.__version__), torch.version.git_version],
+        "python": ".".join(platform.python_version_tuple()[:2]),
         "machine": [platform.system(), platform.machine()],
         "device": _capabilities(device),
         "archive": archive,
@@ -78,12 +82,22 @@ class _Paths:
 class CompileCache:
     """One worker's use of the cache: `open` before anything is compiled, `close` when nothing will be any more.
 
-    `state`: found, made, or why there is none. `wait`: seconds to wait for another worker that is filling it.
+    `state`: found, shipped with the archive, made, or why there is none. `wait`: seconds to wait for another worker
+    that is filling it. `shipped`: what the archive brings, where it may be used.
     """
 
-    def __init__(self, root: Path, fields: Mapping[str, Any], wait: float) -> None:
+    def __init__(
+        self,
+        root: Path,
+        fields: Mapping[str, Any],
+        wait: float,
+        shipped: Shipped | None = None,
+        device: torch.device = _CPU,
+    ) -> None:
         self._fields = fields
         self._wait = wait
+        self._shipped = shipped
+        self._device = device
         self.key = key_of(fields)
         self._paths = _Paths.of(root, self.key)
         self._lock: int | None = None
@@ -101,12 +115,12 @@ class CompileCache:
             return
         try:
             self._lock = _locked(self._paths.lock, self._wait)
-            problem = self._prepared()
+            self.state = self._prepared()
+            self._share()
         except OSError as error:
             self._release()
             self.state = f"not used: {error}"
             return
-        self.state = "found" if problem is None else f"made: {problem}"
         os.environ[_VARIABLE] = str(self._paths.folder)
 
     def close(self) -> None:
@@ -114,25 +128,51 @@ class CompileCache:
         if self._lock is None:
             return
         try:
-            _write(self._paths.fields, self._fields)
-            _write(self._paths.seal, _digests(self._paths.folder))
+            if self._owns():
+                self._seal()
         except OSError as error:
             self.state += f"; not kept: {error}"
         finally:
             self._release()
 
-    def _prepared(self) -> str | None:
-        """Why the folder starts empty; None when what was sealed is there."""
+    def _prepared(self) -> str:
+        """The state in which the folder is handed out."""
         folder = self._paths.folder
         folder.mkdir(mode=0o700, exist_ok=True)
-        if not any(folder.iterdir()):
-            return "nothing was there"
-        if _sealed(self._paths.seal) == _digests(folder):
-            return None
-        self._paths.seal.unlink(missing_ok=True)
-        shutil.rmtree(folder)
-        folder.mkdir(mode=0o700)
-        return "what was there is not as it was left"
+        problem = "nothing was there"
+        if any(folder.iterdir()):
+            if _sealed(self._paths.seal) == _digests(folder):
+                return FOUND
+            self._paths.seal.unlink(missing_ok=True)
+            shutil.rmtree(folder)
+            folder.mkdir(mode=0o700)
+            problem = "what was there is not as it was left"
+        if not self._shipped:
+            return f"made: {problem}"
+        refusal = self._shipped.put_into(folder, self.key, self._fields, self._device)
+        return f"made: {refusal}" if refusal is not None else SHIPPED
+
+    def _share(self) -> None:
+        """Who only loads does not keep others waiting."""
+        if self.state == SHIPPED:
+            self._seal()
+        if self.state in (FOUND, SHIPPED) and self._lock is not None:
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+
+    def _owns(self) -> bool:
+        """Whether to seal. A folder that was found may have grown, and is sealed again when nobody else has it."""
+        assert self._lock is not None, "this is a bug: closed before it was opened"
+        if self.state not in (FOUND, SHIPPED):
+            return True
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _seal(self) -> None:
+        _write(self._paths.fields, self._fields)
+        _write(self._paths.seal, _digests(self._paths.folder))
 
     def _release(self) -> None:
         if self._lock is not None:

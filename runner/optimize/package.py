@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from runner.optimize.edge import Call, Forward
@@ -26,7 +27,7 @@ from runner.optimize.guarded import Unfit
 from runner.optimize.step import StepFailed
 from runner.optimize.tensors import mapped, tensors_in
 
-PROGRAM, SIGNATURE = "model.pt2", "signature.json"
+PROGRAM, SIGNATURE, SAMPLE = "model.pt2", "signature.json", "sample.safetensors"
 _MODEL = "model"
 
 
@@ -241,6 +242,26 @@ def load(folder: Path, sample: Call, device: torch.device) -> Forward:
 
 def _emptied(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.new_empty(0)
+
+
+def write_sample(folder: Path, compiled: Forward, sample: Call) -> None:
+    """Keep the sample's inputs and the compiled code's answers, for whoever loads the package elsewhere."""
+    args, kwargs = sample.inputs
+    with torch.no_grad():
+        answer = compiled(*args, **kwargs)
+    tensors = {f"input.{place}": tensor for place, tensor in enumerate(tensors_in((args, kwargs)))}
+    tensors |= {f"output.{place}": tensor for place, tensor in enumerate(tensors_in(answer))}
+    save_file({name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}, folder / SAMPLE)
+
+
+def read_sample(folder: Path) -> Call:
+    """The kept sample as a call of tensors. Raises OSError and what safetensors raises for a damaged file."""
+    tensors = load_file(folder / SAMPLE)
+    inputs, outputs = (
+        tuple(tensors[f"{kind}.{place}"] for place in range(sum(name.startswith(kind) for name in tensors)))
+        for kind in ("input", "output")
+    )
+    return Call((inputs, {}), outputs, 0.0)
 
 
 def read_signature(folder: Path) -> Signature:

@@ -28,6 +28,7 @@ from runner.handlers.errors import BadRequest, CannotLoad, RowFailed, answer_to
 from runner.optimize.cache import CompileCache, key_fields
 from runner.optimize.guarded import Guarded, guard_of
 from runner.optimize.pipeline import optimise, standard_steps
+from runner.optimize.shipped import Shipped
 from runner.worker import failures, rows
 from runner.worker.context import context_for
 from runner.worker.failures import LoadError
@@ -85,9 +86,10 @@ class Session:
         self._take_over_process()
         if self._load.envelope:
             raise CannotLoad(f"the service envelope {self._load.envelope} is not available yet")
+        cache = self._compile_cache()
         self._entry = load_handler(_handler_in(self._load.manifest), self._context)
         sample = sample_row(self._model_dir, self._config.warmup.input)
-        optimised = self._compiling(sample)
+        optimised = self._optimise(sample) if cache is None else self._compiling(sample, cache)
         return {
             "device": self._load.device,
             "torch": str(torch.__version__),
@@ -151,14 +153,21 @@ class Session:
         if torch.get_num_interop_threads() != 1:
             torch.set_num_interop_threads(1)
 
-    def _compiling(self, sample: wire.Row | None) -> dict[str, Any]:
-        """`_optimise`, with the compiler's files kept for the next worker."""
+    def _compile_cache(self) -> CompileCache | None:
+        """What this worker's compiler will find and leave. Opened before anything is computed: a package that the
+        archive brings is tried in a forked child."""
         compile_ = self._config.pt2.compile
         if compile_ is None or not compile_.enable or self._load.compile_cache is None:
-            return self._optimise(sample)
-        fields = key_fields(self._config, torch.device(self._load.device), self._load.digest)
-        cache = CompileCache(Path(self._load.compile_cache), fields, wait=self._config.pt2.timeout)
+            return None
+        device = torch.device(self._load.device)
+        fields = key_fields(self._config, device, self._load.digest)
+        shipped = Shipped(self._load.manifest, self._model_dir) if self._load.precompiled else None
+        cache = CompileCache(Path(self._load.compile_cache), fields, self._config.pt2.timeout, shipped, device)
         cache.open()
+        return cache
+
+    def _compiling(self, sample: wire.Row | None, cache: CompileCache) -> dict[str, Any]:
+        """`_optimise`, with the compiler's files kept for the next worker."""
         try:
             report = self._optimise(sample, cache.folder)
             report["lines"].append(f"compile cache {cache.state}")
@@ -170,7 +179,8 @@ class Session:
         """The pipeline's report, and `lines`: the same for the log."""
         assert self._entry is not None
         target = _HandlersModel(self, self._entry.instance, sample)
-        report = optimise(target, self._config, torch.device(self._load.device), standard_steps(kept))
+        steps = standard_steps(kept, ahead=self._load.ahead)
+        report = optimise(target, self._config, torch.device(self._load.device), steps)
         module = target.get()
         self._guard = guard_of(module) if module is not None else None
         return {**report.to_dict(), "lines": report.lines()}
