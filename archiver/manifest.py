@@ -25,8 +25,9 @@ from archiver.safety import refuse
 MAR_INF = "MAR-INF"
 MANIFEST = f"{MAR_INF}/MANIFEST.json"
 SPECIFICATION = "2.0"
-#: The role of files that were compiled from the others.
+#: The role of files that were compiled from the others, and their folder: below it one per key.
 PRECOMPILED = "precompiled"
+COMPILED_CODE = f"{MAR_INF}/precompiled"
 #: A manifest beyond this many bytes is no manifest.
 LARGEST = 4 << 20
 

@@ -54,12 +54,12 @@ def create(project: Project, *, force: bool = False, checks: bool = True, progre
     """
     started = time.monotonic()
     target = project.target
-    _refuse_existing(target, project, force)
+    refuse_existing(target, force=force)
     members, findings = _planned(project, checks)
     manifest, content = write(target, FORMATS[project.archive_format], members, _manifest(project), progress)
     return Summary(
         path=target,
-        size=_size(target),
+        size=size_of(target),
         digest=content,
         seconds=time.monotonic() - started,
         manifest=manifest,
@@ -82,7 +82,8 @@ def write(
     return whole, digest(listed)
 
 
-def _refuse_existing(target: Path, project: Project, force: bool) -> None:
+def refuse_existing(target: Path, *, force: bool) -> None:
+    """Raises OutputExists, and ArchiveError for a folder that must not be replaced."""
     if not target.exists():
         return
     if not force:
@@ -269,7 +270,7 @@ def _total(members: Sequence[Member]) -> int:
     return sum(member.size for member in members)
 
 
-def _size(target: Path) -> int:
+def size_of(target: Path) -> int:
     """Bytes of the archive; of a folder, of all its files."""
     if target.is_file():
         return target.stat().st_size

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from archiver import checkpoint
+from archiver import checkpoint, pack
 from archiver.cli import console
+from archiver.manifest import PRECOMPILED
 from archiver.pack import Summary
-from archiver.pack import create as pack
 from archiver.project import PROJECT_FILE, Project, from_flags, known
 
 _RUNTIMES = click.Choice(known("runtime")["enum"])
@@ -34,17 +37,27 @@ _FORMATS = click.Choice(known("format")["enum"])
 @click.option("-r", "--requirements-file", metavar="FILE", help="pip requirements of the handler.")
 @click.option("-c", "--config-file", metavar="FILE", help="The model's settings, YAML.")
 @click.option("--description", metavar="TEXT", help="One sentence about the model, kept in the manifest.")
+@click.option(
+    "--precompile",
+    "devices",
+    multiple=True,
+    type=click.Choice(["cpu", "cuda"]),
+    help="Pack code compiled for this machine's DEVICE.",
+)
 @click.option("--no-check", is_flag=True, help="Errors of the checks become warnings.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def create(folder: Path | None, force: bool, no_check: bool, as_json: bool, **flags: Any) -> None:
+def create(
+    folder: Path | None, force: bool, devices: tuple[str, ...], no_check: bool, as_json: bool, **flags: Any
+) -> None:
     """Pack checkpoint, handler and config into an archive.
 
     With flags as torch-model-archiver has them, or from a FOLDER that holds an archive.yaml, whose values flags
     replace. Without FOLDER the archive.yaml here counts, unless a flag names a file to pack.
 
-    Nothing is written when a check fails.
+    Nothing is written when a check fails, nor when --precompile does.
     """
-    summary = pack(_project(folder, flags), force=force, checks=not no_check, progress=console.progress)
+    project = _project(folder, flags)
+    summary = _packer(devices)(project, force=force, checks=not no_check, progress=console.progress)
     for finding in summary.warnings:
         console.note(console.finding_text(finding))
     if as_json:
@@ -52,6 +65,14 @@ def create(folder: Path | None, force: bool, no_check: bool, as_json: bool, **fl
     else:
         for line in _lines(summary):
             console.out(line)
+
+
+def _packer(devices: tuple[str, ...]) -> Callable[..., Summary]:
+    """How to pack. Compiling takes the runner, which is named as a string: see `archiver.cli`."""
+    if not devices:
+        return pack.create
+    create: Callable[..., Summary] = importlib.import_module("runner.precompile.create").create
+    return partial(create, devices=devices)
 
 
 def _project(folder: Path | None, flags: dict[str, Any]) -> Project:
@@ -73,11 +94,12 @@ def _lines(summary: Summary) -> list[str]:
         "handler": ":".join(filter(None, (manifest.handler, manifest.handler_class))),
         "weights": _weights(summary),
         "config": ", ".join(summary.config_keys),
+        "compiled": _compiled(summary),
         "files": ", ".join(file.path for file in manifest.files[:8]) + (" …" if len(manifest.files) > 8 else ""),
     }
     count = len(manifest.files)
     head = f"{console.bold(_near(summary.path))}  {count} file{'' if count == 1 else 's'}"
-    return [head, *(f"  {console.dim(f'{name:<8}')}{value}" for name, value in facts.items() if value)]
+    return [head, *(f"  {console.dim(f'{name:<9}')}{value}" for name, value in facts.items() if value)]
 
 
 def _near(path: Path) -> str:
@@ -90,6 +112,13 @@ def _weights(summary: Summary) -> str:
     return ", ".join(
         f"{file.path} ({checkpoint.KINDS[file.format or 'unknown']}, {console.size(file.size)})" for file in found
     )
+
+
+def _compiled(summary: Summary) -> str:
+    manifest = summary.manifest
+    size = sum(file.size for file in manifest.files if file.role == PRECOMPILED)
+    told = (str(each["report"]["applied"]) for each in manifest.precompiled)
+    return f"{'; '.join(told)} ({console.size(size)})" if manifest.precompiled else ""
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,7 +20,6 @@ from archiver.errors import ArchiveError, InvalidInput, NotFound
 from archiver.manifest import MANIFEST, Manifest
 
 if TYPE_CHECKING:
-    from archiver.config.model import ModelConfig
     from archiver.project import Project
     from runner import wire
     from runner.worker.session import Session
@@ -142,43 +141,15 @@ def _manifest_of(project: Project) -> Manifest:
 
 
 def _load_of(found: _Target, config_file: Path | None, device: str | None, trust: bool) -> wire.Load:
-    from archiver.config.model import to_plain
-    from runner import wire
+    from runner.local import order, settled
 
     text, name = found.config_text, found.config_file
     if config_file is not None:
         text, name = config_file.read_text("utf-8"), str(config_file)
-    config, kind = _settled(text, name, device)
-    return wire.Load(
-        model_name=found.manifest.model_name,
-        model_version=found.manifest.model_version,
-        model_dir=str(found.model_dir),
-        manifest=dict(found.manifest.raw) or found.manifest.to_json(),
-        config=to_plain(config),
-        device="cuda:0" if kind == "cuda" else kind,
-        threads=config.threads.intra_op or 1,
-        cpus=None,
-        trusted=trust,
-        envelope=found.manifest.envelope,
-    )
-
-
-def _settled(text: str | None, name: str, device: str | None) -> tuple[ModelConfig, str]:
-    """The config on the kind of device that it will run on, as `archive serve` settles it."""
-    import torch
-
-    from runner.pool.placement import device_kind
-    from runner.pool.spawner import Platform
-    from runner.settings import declared
-
-    wanted = declared(text, name, lenient=False)
-    flags: dict[str, Any] = {} if device is None else {"deviceType": device}
-    platform = Platform(str(torch.__version__), torch.cuda.device_count(), torch.backends.mps.is_available())
-    first, _ = wanted.settle(flags, None)
-    kind, fallback = device_kind(first.device_type, platform, by_flag=device is not None)
-    if fallback:
-        console.note(fallback)
-    return wanted.settle(flags, kind)[0], kind
+    here = settled(text, name, device, {})
+    if here.fallback:
+        console.note(here.fallback)
+    return order(found.model_dir, found.manifest, here, trusted=trust)
 
 
 def _answered(load: wire.Load, file: Path | None, content_type: str | None, repeat: int) -> wire.Reply:

@@ -34,7 +34,10 @@ from archiver.config.model import ModelConfig, to_plain
 from runner.optimize.shipped import Shipped
 
 _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-_SETTINGS = ("batch_size", "precision", "quantization", "memory_format", "attention", "pt2")
+_SETTINGS = ("batch_size", "precision", "quantization", "memory_format", "attention")
+_OF_PT2 = ("compile", "buckets")
+#: Of what this package writes into a folder; counts up when it changes.
+_LAYOUT = 1
 _PAUSE = 0.1
 _CPU = torch.device("cpu")
 #: States in which nothing has to be compiled.
@@ -45,12 +48,13 @@ def key_fields(config: ModelConfig, device: torch.device, archive: str) -> dict[
     """Everything that compiled code depends on, as plain values. `archive`: the digest of its content."""
     plain = to_plain(config)
     return {
+        "layout": _LAYOUT,
         "torch": [str(torch.__version__), torch.version.git_version],
         "python": ".".join(platform.python_version_tuple()[:2]),
         "machine": [platform.system(), platform.machine()],
         "device": _capabilities(device),
         "archive": archive,
-        "settings": {name: plain[name] for name in _SETTINGS},
+        "settings": {name: plain[name] for name in _SETTINGS} | {name: plain["pt2"][name] for name in _OF_PT2},
     }
 
 
@@ -182,9 +186,12 @@ class CompileCache:
 
 def _operators_own(folder: str | None) -> bool:
     """Whether somebody chose the folder; torch itself writes its default there as soon as it is asked for it."""
+    if not folder:
+        return False
+    # Imported only now: the compiler takes a second, and what was compiled before needs none of it.
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    return bool(folder) and folder != default_cache_dir()
+    return folder != default_cache_dir()
 
 
 def _locked(path: Path, wait: float) -> int:

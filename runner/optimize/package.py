@@ -1,21 +1,25 @@
-"""A model compiled ahead of time: one file of native code for every batch size, loaded without a compiler.
+"""A model compiled ahead of time: one library of native code for every batch size, loaded without a compiler.
 
 Rules of the room
 1. Such code trusts its caller: an input of another shape makes it read beyond its memory. So every call is compared
    with the signature that was written when the package was made, and what does not fit is `Unfit`.
 2. The module's structure is not in the package. Nested inputs and outputs are taken apart and put together as the
    sample's call was, which the process has seen before it opens a package.
-3. Loading goes through torch's own loader class. Its public wrapper compiles test programs first, for a warning
-   (torch 2.13: 20 s).
+3. The library is loaded by torch's runner class where it lies, so that workers share its pages. torch's loaders of
+   whole packages compile test programs first, for a warning (2.13: 20 s), or unpack to a folder that a killed
+   process leaves behind.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -27,8 +31,9 @@ from runner.optimize.guarded import Unfit
 from runner.optimize.step import StepFailed
 from runner.optimize.tensors import mapped, tensors_in
 
-PROGRAM, SIGNATURE, SAMPLE = "model.pt2", "signature.json", "sample.safetensors"
-_MODEL = "model"
+PROGRAM, SIGNATURE, SAMPLE = "model.so", "signature.json", "sample.safetensors"
+#: Of what the compiler packs: its sources are of no use to a worker.
+_SOURCES = (".cpp", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,7 @@ def build(program: Program, free: Free, options: Mapping[str, Any], folder: Path
         exported = _exported(program, tensors, free)
         signature = _signature(exported, tensors, free)
         folder.mkdir(parents=True, exist_ok=True)
-        _compile(exported, options, folder / PROGRAM)
+        _compile(exported, options, folder)
     (folder / SIGNATURE).write_text(signature.to_json())
 
 
@@ -213,31 +218,49 @@ def _is_channels_last(tensor: torch.Tensor) -> bool:
     )
 
 
-def _compile(exported: Any, options: Mapping[str, Any], path: Path) -> None:
+def _compile(exported: Any, options: Mapping[str, Any], folder: Path) -> None:
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.utils import fresh_cache
 
     # What is left of compiling is of no use to anybody; only the package is.
-    with fresh_cache():
-        aoti_compile_and_package(exported, package_path=str(path), inductor_configs=dict(options))
+    with tempfile.TemporaryDirectory(prefix="torch-archive-") as made, fresh_cache():
+        package = aoti_compile_and_package(exported, package_path=f"{made}/model.pt2", inductor_configs=dict(options))
+        _unpack(Path(package), folder)
+
+
+def _unpack(package: Path, folder: Path) -> None:
+    """The library becomes PROGRAM; kernels for a GPU keep their names, by which it finds them."""
+    with zipfile.ZipFile(package) as file:
+        for name in file.namelist():
+            plain = PurePosixPath(name)
+            if plain.parent.parts[-2:-1] != ("aotinductor",) or plain.suffix in _SOURCES:
+                continue
+            target = folder / (PROGRAM if plain.suffix == ".so" else plain.name)
+            with file.open(name) as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
 
 
 def load(folder: Path, sample: Call, device: torch.device) -> Forward:
     """The compiled forward. `sample` shows how calls and answers are put together. Calls raise Unfit.
 
-    Raises StepFailed when the folder has no package that can be read, and what torch's loader raises.
+    Raises StepFailed when the folder has no package that can be read, and what torch's runner raises.
     """
     signature = read_signature(folder)
-    runner = torch._C._aoti.AOTIModelPackageLoader(
-        str(folder / PROGRAM), _MODEL, False, 1, device.index if device.index is not None else -1
-    )
+    runner = _runner(folder, device)
     template, answer = (mapped(value, _emptied) for value in (sample.inputs, sample.output))
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         tensors = _same_call((args, kwargs), template)
-        return _filled(answer, runner.boxed_run(signature.fitted(tensors)))
+        return _filled(answer, runner.run(signature.fitted(tensors)))
 
     return forward
+
+
+def _runner(folder: Path, device: torch.device) -> Any:
+    library = str(folder / PROGRAM)
+    if device.type == "cuda":
+        return torch._C._aoti.AOTIModelContainerRunnerCuda(library, 1, str(device), str(folder))
+    return torch._C._aoti.AOTIModelContainerRunnerCpu(library, 1)
 
 
 def _emptied(tensor: torch.Tensor) -> torch.Tensor:

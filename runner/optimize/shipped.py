@@ -15,11 +15,9 @@ from typing import Any
 
 import torch
 
+from archiver.manifest import COMPILED_CODE
 from runner.optimize.package import PROGRAM
 from runner.optimize.probe import probe
-
-#: Where an archive keeps it, by the key of what it was compiled for.
-FOLDER = "MAR-INF/precompiled"
 
 
 class Shipped:
@@ -40,7 +38,7 @@ class Shipped:
         """
         if not any(entry.get("key") == key for entry in self._entries):
             return self._difference(fields)
-        problem = self._copied(folder, f"{FOLDER}/{key}/")
+        problem = self._copied(folder, f"{COMPILED_CODE}/{key}/")
         if problem is None and (package := next(_packages(folder), None)) is not None:
             problem = probe(package, device)
         if problem is not None:
@@ -62,8 +60,9 @@ class Shipped:
 
     def _difference(self, fields: Mapping[str, Any]) -> str:
         """In which fields the artefact that is nearest to what is here differs from it."""
-        found = [[*_differences(entry.get("environment", {}), fields)] for entry in self._entries]
-        return "what the archive brings is for " + "; ".join(min(found, key=len))
+        found = [tuple(_differences(entry.get("environment", {}), fields)) for entry in self._entries]
+        nearest: tuple[str, ...] = min(found, key=len)
+        return "what the archive brings is for " + "; ".join(nearest)
 
 
 def _packages(folder: Path) -> Iterator[Path]:

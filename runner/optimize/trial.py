@@ -17,7 +17,7 @@ from runner.optimize.step import StepFailed
 from runner.optimize.verify import Verdict, compare
 
 #: Rounds of one before/after measurement: at least, at most, and seconds after which no new one begins.
-_LEAST, _MOST, _BUDGET = 3, 15, 0.4
+_LEAST, _MOST, _BUDGET = 3, 15, 0.15
 
 
 class Target(Protocol):

@@ -1,0 +1,58 @@
+"""An archive's model on this machine without a server: its config settled as `archive serve` settles it, and the
+order to load it. For commands that run a model themselves or in a process of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from archiver.config.model import ModelConfig, to_plain
+from archiver.manifest import Manifest
+from runner import wire
+from runner.pool.placement import device_kind
+from runner.pool.spawner import Platform
+from runner.settings import declared
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The config on the kind of device that the model will run on: cpu, cuda or mps. `fallback`: the sentence that
+    says which declared device is not there."""
+
+    config: ModelConfig
+    kind: str
+    fallback: str | None
+
+
+def settled(text: str | None, file: str, device: str | None, flags: Mapping[str, Any]) -> Settled:
+    """An archive's config as it counts here.
+
+    `device` is asked for by name and then must be there; else a declared one that is missing becomes the CPU.
+    Raises InvalidInput for a wrong config, ServeFailed for a missing device.
+    """
+    import torch
+
+    wanted = declared(text, file, lenient=False)
+    asked = {**flags, **({} if device is None else {"deviceType": device})}
+    platform = Platform(str(torch.__version__), torch.cuda.device_count(), torch.backends.mps.is_available())
+    first, _ = wanted.settle(asked, None)
+    kind, fallback = device_kind(first.device_type, platform, by_flag=device is not None)
+    return Settled(wanted.settle(asked, kind)[0], kind, fallback)
+
+
+def order(model_dir: Path, manifest: Manifest, here: Settled, *, trusted: bool) -> wire.Load:
+    """The order to load the model on the first device of its kind."""
+    return wire.Load(
+        model_name=manifest.model_name,
+        model_version=manifest.model_version,
+        model_dir=str(model_dir),
+        manifest=dict(manifest.raw) or manifest.to_json(),
+        config=to_plain(here.config),
+        device="cuda:0" if here.kind == "cuda" else here.kind,
+        threads=here.config.threads.intra_op or 1,
+        cpus=None,
+        trusted=trusted,
+        envelope=manifest.envelope,
+    )
