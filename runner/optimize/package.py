@@ -34,6 +34,8 @@ from runner.optimize.tensors import mapped, tensors_in
 PROGRAM, SIGNATURE, SAMPLE = "model.so", "signature.json", "sample.safetensors"
 #: Of what the compiler packs: its sources are of no use to a worker.
 _SOURCES = (".cpp", ".json")
+#: Larger than any dimension.
+_NO_SIZE = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,8 @@ def _settled(size: Any, ranges: Mapping[str, Any]) -> int | Dim:
     if name not in ranges:
         raise StepFailed(f"one size of an input follows from another: {name}")
     lower, upper = ranges[name].lower, ranges[name].upper
-    return Dim(name, max(int(lower), 1), int(upper) if upper.is_finite and int(upper) < 1 << 31 else None)
+    # Without a limit it is one of several infinities, which only compare.
+    return Dim(name, max(int(lower), 1), int(upper) if upper < _NO_SIZE else None)
 
 
 def _is_channels_last(tensor: torch.Tensor) -> bool:

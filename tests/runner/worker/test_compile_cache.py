@@ -70,7 +70,7 @@ def test_the_second_start_loads_what_the_first_one_compiled(tmp_path):
     second, warm = started(tmp_path, "inductor")
     print(f"compile: first start {cold['seconds']} s, second {warm['seconds']} s")
     assert [first["compileCache"]["state"], second["compileCache"]["state"]] == ["made: nothing was there", "found"]
-    assert cold["applied"] == warm["applied"] == "inductor, dynamic, frozen"
+    assert cold["applied"] == warm["applied"] == "inductor, ahead of time, frozen"
     assert libraries_in(seal) == libraries, "something was compiled again"
 
 
@@ -82,4 +82,4 @@ def test_garbage_in_the_cache_costs_a_compile_and_nothing_else(tmp_path):
             path.write_bytes(b"garbage")
     again, row = started(tmp_path, "inductor")
     assert again["compileCache"]["state"] == "made: what was there is not as it was left"
-    assert (row["status"], row["applied"]) == ("applied", "inductor, dynamic, frozen")
+    assert (row["status"], row["applied"]) == ("applied", "inductor, ahead of time, frozen")
