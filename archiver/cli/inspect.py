@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ import click
 from archiver.archive import Archive, MemberInfo
 from archiver.cli import console
 from archiver.config.findings import Finding
-from archiver.manifest import Manifest
+from archiver.manifest import COMPILED_CODE, Manifest
+
+#: What an environment says of the machine.
+_MACHINE = ("torch", "python", "device")
 
 
 @click.command()
@@ -24,7 +29,14 @@ def inspect(file: Path, as_json: bool) -> None:
         if as_json:
             console.out_json(_as_json(archive, config, problems))
             return
-        for line in [*_head(archive), *_manifest_lines(archive), *_config_lines(config), *_file_lines(archive)]:
+        parts = (
+            _head(archive),
+            _manifest_lines(archive),
+            _compiled_lines(archive),
+            _config_lines(config),
+            _file_lines(archive),
+        )
+        for line in chain.from_iterable(parts):
             console.out(line)
         for finding in problems:
             console.out(console.finding_text(finding))
@@ -65,9 +77,36 @@ def _manifest_lines(archive: Archive) -> list[str]:
 
 def _fields(manifest: Manifest) -> dict[str, Any]:
     document = manifest.to_json()
-    document.pop("files", None)
+    for key in ("files", "precompiled"):
+        document.pop(key, None)
     build = {f"build.{key}": value for key, value in document.pop("build", {}).items()}
     return {**document.pop("model"), **document, **build}
+
+
+def _compiled_lines(archive: Archive) -> list[str]:
+    """What the archive brings compiled: for which machine, and what that showed when it was packed."""
+    lines: list[str] = []
+    for entry in archive.manifest.precompiled:
+        key, environment, report = (entry.get(name, {}) for name in ("key", "environment", "report"))
+        prefix = f"{COMPILED_CODE}/{key}/"
+        size = sum(member.size for member in archive.members if member.name.startswith(prefix))
+        lines += [
+            f"  {key}  {console.size(size)}",
+            f"    {'applied':<20} {report.get('applied', '-')}",
+            f"    {'measured':<20} {_measured(report.get('measured', {}))}",
+            *(f"    {name:<20} {_brief(value)}" for name, value in environment.items() if name in _MACHINE),
+        ]
+    return ["", console.bold("Compiled"), *lines] if lines else []
+
+
+def _measured(measured: Mapping[str, Any]) -> str:
+    ratios = [f"{ratio} × at batch {size}" for size, ratio in measured.get("speedup", {}).items()]
+    return ", ".join([*ratios, f"cosine {measured['cosine']}"] if "cosine" in measured else ratios) or "-"
+
+
+def _brief(value: Any) -> str:
+    """The first of several: commits and a processor's instructions are for comparing."""
+    return str(value[0] if isinstance(value, list) and value else value)
 
 
 def _config_lines(config: list[dict[str, Any]]) -> list[str]:

@@ -70,7 +70,7 @@ def _compiled(opened: Unpacked, device: str, folder: Path) -> Artefact:
     manifest = opened.manifest
     here = settled(opened.config_text, manifest.config_file or "", device, {})
     _require(
-        here.config.warmup.input is not None, "nothing can be exercised", "declare `warmup: {input: sample.json}`"
+        here.config.warmup.input is not None, "there is no sample to exercise it", "declare `warmup: {input: sample.json}`"
     )
     compile_ = here.config.pt2.compile
     _require(compile_ is not None and compile_.enable, "no compilation is declared", "declare `pt2: {compile: …}`")
@@ -94,6 +94,8 @@ def _artefact(folder: Path, key: str, row: dict[str, Any]) -> Artefact:
     made = folder / key
     files = sorted(path for path in made.rglob("*") if path.is_file() and path.stat().st_size)
     members = (member_of(f"{COMPILED_CODE}/{key}/{path.relative_to(made)}", path, PRECOMPILED) for path in files)
+    if not files:
+        raise PrecompileFailed(f"nothing to ship: {row['applied']} leaves no code behind")
     environment = json.loads((folder / f"{key}.json").read_text())
     return Artefact({"key": key, "environment": environment, "report": row}, tuple(members))
 
