@@ -32,6 +32,7 @@ from runner.frontend.http import http_server
 from runner.metrics import Metrics
 from runner.pool.cores import available_cores
 from runner.pool.deployment import Deployment
+from runner.pool.gpu_memory import check_fit, free_memory
 from runner.pool.model import Model
 from runner.pool.placement import Placement, device_kind, place
 from runner.pool.registry import DuplicateVersion, Registry
@@ -112,6 +113,11 @@ class _Opened:
     unpacked: Unpacked
     declared: Declared
 
+    @property
+    def weights(self) -> int:
+        """Bytes of the archive's weights, as far as its manifest tells."""
+        return sum(file.size for file in self.unpacked.manifest.files if file.role == "weights")
+
 
 class Service:
     """One server, from its archives to its end. `ready` is called once with the service when all is READY."""
@@ -173,6 +179,9 @@ class Service:
             log.warning("%s; ignored, as TorchServe does", finding)
         platform = await _platform(spawner)
         deployment = self._plan(opened, platform, spawner)
+        if deployment.placement.kind == "cuda":
+            free = await asyncio.to_thread(free_memory)
+            check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
         try:
             self.registry.add(deployment)
         except DuplicateVersion as error:
@@ -201,7 +210,7 @@ class Service:
             for number in range(placement.workers)
         ]
         compiled = config.pt2.compile is not None and config.pt2.compile.enable
-        supervisor = Supervisor(model, spawner, seats, one_by_one=compiled, on_restart=counters.restarted)
+        supervisor = Supervisor(model, spawner, seats, first_alone=compiled, on_restart=counters.restarted)
         return Deployment(
             url=str(opened.served.path),
             digest=opened.unpacked.digest,

@@ -46,7 +46,7 @@ class TemplateBroken(Exception):
     """The template process cannot start: torch or our own worker code does not import."""
 
 
-def _environment() -> dict[str, str]:
+def process_environment() -> dict[str, str]:
     """One thread for every library until the worker decides; our packages importable; nothing from the cwd."""
     root = str(Path(runner.__file__).parents[1])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
@@ -74,7 +74,7 @@ class _Template:
         self._control.setblocking(False)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "runner.worker.template", str(theirs.fileno()), *preload],
-            env=_environment(),
+            env=process_environment(),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -49,7 +49,7 @@ class Supervisor:
         spawner: Spawner,
         seats: list[Seat],
         *,
-        one_by_one: bool,
+        first_alone: bool,
         on_restart: Callable[[], None],
     ) -> None:
         self.model = model
@@ -57,7 +57,7 @@ class Supervisor:
         self.loading: list[Link] = []
         self._spawner = spawner
         self._seats = seats
-        self._one_by_one = one_by_one
+        self._first_alone = first_alone
         self._on_restart = on_restart
         self._backoff = Backoff(model.config.max_retry_timeout)
         self._keepers: list[asyncio.Task[None]] = []
@@ -72,12 +72,12 @@ class Supervisor:
     async def start(self) -> None:
         """Start the workers and return when all are READY. Raises LoadError when one cannot load.
 
-        `one_by_one` lets the first worker fill the compile cache that the others then read.
+        `first_alone` lets the first worker fill the compile cache that the others then read.
         """
         first = [asyncio.get_running_loop().create_future() for _ in self._seats]
         for seat, ready in zip(self._seats, first, strict=True):
             self._keepers.append(asyncio.create_task(self._keep(seat, ready), name=f"worker-{seat.number}"))
-            if self._one_by_one:
+            if self._first_alone and seat is self._seats[0]:
                 await ready
         await asyncio.gather(*first)
         self.model.state = ModelState.READY

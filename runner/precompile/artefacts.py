@@ -21,6 +21,7 @@ from archiver.repack import content_of, member_of, members_of
 from archiver.store import Unpacked
 from runner import wire
 from runner.local import order, settled
+from runner.pool.spawner import process_environment
 
 _LINES = 12
 
@@ -69,11 +70,10 @@ def with_artefacts(opened: Unpacked, artefacts: Sequence[Artefact]) -> tuple[lis
 def _compiled(opened: Unpacked, device: str, folder: Path) -> Artefact:
     manifest = opened.manifest
     here = settled(opened.config_text, manifest.config_file or "", device, {})
-    _require(
-        here.config.warmup.input is not None, "there is no sample to exercise it", "declare `warmup: {input: sample.json}`"
-    )
     compile_ = here.config.pt2.compile
     _require(compile_ is not None and compile_.enable, "no compilation is declared", "declare `pt2: {compile: …}`")
+    sampled = here.config.warmup.input is not None
+    _require(sampled, "there is no sample to exercise it", "declare `warmup: {input: sample.json}`")
     load = order(opened.model_dir, manifest, here, trusted=False)
     load.digest = content_of(manifest, opened.model_dir)
     load.compile_cache = str(folder)
@@ -106,7 +106,12 @@ def _report_of_child(load: wire.Load, folder: Path) -> dict[str, Any]:
     result = folder / "result.json"
     command = [sys.executable, "-m", "runner.precompile.child", str(result)]
     done = subprocess.run(
-        command, input=msgspec.json.encode(load), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        command,
+        input=msgspec.json.encode(load),
+        env=process_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     if done.returncode != 0 or not result.exists():
         printed = "\n".join(done.stdout.decode(errors="replace").splitlines()[-_LINES:])

@@ -61,7 +61,7 @@ def deploy(
     counters = metrics.model(name, version)
     model = Model(name, version, make_config(**config), counters)
     load = wire.Load(name, version, "", {}, {}, "cpu", 1, None, False)
-    supervisor = Supervisor(model, Spawner(), [Seat(0, load)], one_by_one=False, on_restart=counters.restarted)
+    supervisor = Supervisor(model, Spawner(), [Seat(0, load)], first_alone=False, on_restart=counters.restarted)
     placement = Placement("cpu", ("cpu",), 1, (None,), None)
     deployment = Deployment(
         f"{name}.mar", "0" * 64, {"runtime": "python"}, [], [], placement, model, supervisor, counters

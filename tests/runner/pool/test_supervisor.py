@@ -46,7 +46,7 @@ def supervise(folder: Path, workers: int, **config: Any) -> Supervisor:
     spawner.start()
     load = wire.Load("m", "1.0", str(folder), manifest, to_plain(settings), "cpu", 1, None, False)
     seats = [Seat(number, load) for number in range(workers)]
-    return Supervisor(model, spawner, seats, one_by_one=False, on_restart=lambda: None)
+    return Supervisor(model, spawner, seats, first_alone=False, on_restart=lambda: None)
 
 
 async def end(supervisor: Supervisor) -> None:
