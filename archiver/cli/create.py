@@ -117,8 +117,8 @@ def _weights(summary: Summary) -> str:
 def _compiled(summary: Summary) -> str:
     manifest = summary.manifest
     size = sum(file.size for file in manifest.files if file.role == PRECOMPILED)
-    told = (str(each["report"]["applied"]) for each in manifest.precompiled)
-    return f"{'; '.join(told)} ({console.size(size)})" if manifest.precompiled else ""
+    devices = (str(each["environment"]["device"][0]) for each in manifest.precompiled)
+    return f"for {', '.join(devices)} ({console.size(size)})" if manifest.precompiled else ""
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -90,18 +89,9 @@ def _compiled_lines(archive: Archive) -> list[str]:
         key, environment, report = (entry.get(name, {}) for name in ("key", "environment", "report"))
         prefix = f"{COMPILED_CODE}/{key}/"
         size = sum(member.size for member in archive.members if member.name.startswith(prefix))
-        lines += [
-            f"  {key}  {console.size(size)}",
-            f"    {'applied':<20} {report.get('applied', '-')}",
-            f"    {'measured':<20} {_measured(report.get('measured', {}))}",
-            *(f"    {name:<20} {_brief(value)}" for name, value in environment.items() if name in _MACHINE),
-        ]
+        machine = ", ".join(f"{name} {_brief(environment[name])}" for name in _MACHINE if name in environment)
+        lines += [f"  {key}  {console.size(size)}, {machine}", *(f"    {line}" for line in report.get("lines", ()))]
     return ["", console.bold("Compiled"), *lines] if lines else []
-
-
-def _measured(measured: Mapping[str, Any]) -> str:
-    ratios = [f"{ratio} × at batch {size}" for size, ratio in measured.get("speedup", {}).items()]
-    return ", ".join([*ratios, f"cosine {measured['cosine']}"] if "cosine" in measured else ratios) or "-"
 
 
 def _brief(value: Any) -> str:

@@ -16,8 +16,9 @@ from runner.optimize.edge import Call, Edge, Watch
 from runner.optimize.step import StepFailed
 from runner.optimize.verify import Verdict, compare
 
-#: Rounds of one before/after measurement: at least, at most, and seconds after which no new one begins.
-_LEAST, _MOST, _BUDGET = 3, 15, 0.15
+#: Rounds of one before/after measurement: as many as fit into `_BUDGET` seconds, at least `_LEAST` unless they take
+#: more than `_PATIENCE` seconds, at most `_MOST`.
+_LEAST, _MOST, _BUDGET, _PATIENCE = 3, 15, 0.15, 3.0
 
 
 class Target(Protocol):
@@ -86,8 +87,8 @@ class Trial:
 
     def _in_turn(self, size: int, before: Callable[[], None], after: Callable[[], None]) -> tuple[float, float]:
         times: tuple[list[float], list[float]] = ([], [])
-        end = time.monotonic() + _BUDGET
-        while len(times[0]) < _LEAST or (len(times[0]) < _MOST and time.monotonic() < end):
+        start = time.monotonic()
+        while _goes_on(len(times[0]), time.monotonic() - start):
             for switch, column in zip((before, after), times, strict=True):
                 switch()
                 self._calls(size, copies=False)  # the first call after a switch finds cold caches
@@ -109,3 +110,9 @@ class Trial:
         if not watch.calls:
             raise StepFailed("the sample went through the handler without a call of the model")
         return watch.calls
+
+
+def _goes_on(rounds: int, seconds: float) -> bool:
+    """Whether to measure another round after so many."""
+    limit = _PATIENCE if rounds < _LEAST else _BUDGET
+    return rounds == 0 or (rounds < _MOST and seconds < limit)

@@ -82,7 +82,7 @@ def _compiled(opened: Unpacked, device: str, folder: Path) -> Artefact:
     row = next(row for row in report["steps"] if row["name"] == "compile")
     if row["status"] != "applied":
         raise PrecompileFailed(f"nothing to ship for {device}: {row['reason']}")
-    return _artefact(folder, report["compileCache"]["key"], row)
+    return _artefact(folder, report["compileCache"]["key"], report)
 
 
 def _require(holds: bool, problem: str, hint: str) -> None:
@@ -90,14 +90,22 @@ def _require(holds: bool, problem: str, hint: str) -> None:
         raise PrecompileFailed(f"nothing to precompile: {problem}", hint=f"{hint} in the archive's config")
 
 
-def _artefact(folder: Path, key: str, row: dict[str, Any]) -> Artefact:
+def _artefact(folder: Path, key: str, report: dict[str, Any]) -> Artefact:
     made = folder / key
     files = sorted(path for path in made.rglob("*") if path.is_file() and path.stat().st_size)
     members = (member_of(f"{COMPILED_CODE}/{key}/{path.relative_to(made)}", path, PRECOMPILED) for path in files)
     if not files:
-        raise PrecompileFailed(f"nothing to ship: {row['applied']} leaves no code behind")
+        raise PrecompileFailed(
+            "nothing to ship: what was applied leaves no code behind", hint="; ".join(report["lines"])
+        )
     environment = json.loads((folder / f"{key}.json").read_text())
-    return Artefact({"key": key, "environment": environment, "report": row}, tuple(members))
+    return Artefact({"key": key, "environment": environment, "report": _shown(report)}, tuple(members))
+
+
+def _shown(report: dict[str, Any]) -> dict[str, Any]:
+    """What is worth keeping of a report: the declared steps and the model's times."""
+    steps = [row for row in report["steps"] if row["declared"] is not None]
+    return {"steps": steps, **{name: report[name] for name in ("baselineMs", "optimisedMs", "speedup", "lines")}}
 
 
 def _report_of_child(load: wire.Load, folder: Path) -> dict[str, Any]:
