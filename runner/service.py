@@ -201,7 +201,15 @@ class Service:
             for number in range(placement.workers)
         ]
         compiled = config.pt2.compile is not None and config.pt2.compile.enable
-        supervisor = Supervisor(model, spawner, seats, one_by_one=compiled, on_restart=counters.restarted)
+        background = compiled and config.pt2.background
+        supervisor = Supervisor(
+            model,
+            spawner,
+            seats,
+            one_by_one=compiled and not background,
+            background=background,
+            on_restart=counters.restarted,
+        )
         return Deployment(
             url=str(opened.served.path),
             digest=opened.unpacked.digest,

@@ -47,6 +47,7 @@ class Load(msgspec.Struct, tag="load"):
     """Load this model. `config` is a `ModelConfig` as plain values; `device` is "cpu", "mps" or "cuda:N".
 
     `digest`: of the archive's content; `compile_cache`: the folder for what the compiler makes, None for none.
+    For pt2.background: `eager_first` leaves compilation out, `background` loads behind those who serve meanwhile.
     """
 
     model_name: str
@@ -61,6 +62,8 @@ class Load(msgspec.Struct, tag="load"):
     envelope: str | None = None
     digest: str = ""
     compile_cache: str | None = None
+    eager_first: bool = False
+    background: bool = False
 
 
 class Loaded(msgspec.Struct, tag="loaded"):

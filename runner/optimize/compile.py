@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from archiver.config.model import Compile, ModelConfig, Pt2
+from archiver.config.model import Compile, ModelConfig
 from runner.optimize.batch import Padded, Rows, powers_of_two
 from runner.optimize.edge import Edge, Forward
 from runner.optimize.step import Change, NotApplicable, StepFailed, Wish
@@ -87,7 +87,7 @@ class CompileStep:
             others=tuple(others),
             sizes=_verified_sizes(config.batch_size, plan),
             instead="eager",
-            notes=(*mode_notes, *freezing_notes, *_unsupported_notes(config.pt2)),
+            notes=(*mode_notes, *freezing_notes),
             required="pt2.fallback: fail" if config.pt2.fallback == "fail" else None,
         )
 
@@ -195,10 +195,6 @@ def _shaped(static: CompilePlan, shapes: str, config: ModelConfig) -> CompilePla
         return replace(static, shapes=shapes, sizes=batch_sizes(largest, every=False))
     buckets = config.pt2.buckets or powers_of_two(largest)
     return replace(static, shapes=shapes, buckets=buckets, sizes=padded_sizes(largest, buckets))
-
-
-def _unsupported_notes(pt2: Pt2) -> tuple[str, ...]:
-    return ("background left out: compiled before READY",) if pt2.background else ()
 
 
 #: What torch says under the stance `fail_on_recompile`; it has no class of its own for it (2.13).

@@ -27,6 +27,7 @@ from runner.handlers.context import Context
 from runner.handlers.errors import BadRequest, CannotLoad, RowFailed, answer_to
 from runner.optimize.cache import CompileCache, key_fields
 from runner.optimize.compile import Guarded, guard_of
+from runner.optimize.meanwhile import optimise_meanwhile
 from runner.optimize.pipeline import optimise
 from runner.worker import failures, rows
 from runner.worker.context import context_for
@@ -154,7 +155,8 @@ class Session:
     def _compiling(self, sample: wire.Row | None) -> dict[str, Any]:
         """`_optimise`, with the compiler's files kept for the next worker."""
         compile_ = self._config.pt2.compile
-        if compile_ is None or not compile_.enable or self._load.compile_cache is None:
+        compiles = compile_ is not None and compile_.enable and not self._load.eager_first
+        if not compiles or self._load.compile_cache is None:
             return self._optimise(sample)
         fields = key_fields(self._config, torch.device(self._load.device), self._load.digest)
         cache = CompileCache(Path(self._load.compile_cache), fields, wait=self._config.pt2.timeout)
@@ -170,7 +172,8 @@ class Session:
         """The pipeline's report, and `lines`: the same for the log."""
         assert self._entry is not None
         target = _HandlersModel(self, self._entry.instance, sample)
-        report = optimise(target, self._config, torch.device(self._load.device))
+        apply = optimise_meanwhile if self._load.eager_first else optimise
+        report = apply(target, self._config, torch.device(self._load.device))
         module = target.get()
         self._guard = guard_of(module) if module is not None else None
         return {**report.to_dict(), "lines": report.lines()}
