@@ -18,13 +18,14 @@ from typing import Any
 import uvloop
 
 from archiver.archive import Archive
+from archiver.compiled import compiled_root
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Effective, Origin
 from archiver.errors import ArchiveError, NotFound, ServeFailed
 from archiver.manifest import MANIFEST
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
-from archiver.store import Unpacked, cache_root, unpack
+from archiver.store import Unpacked, unpack
 from runner import wire
 from runner.frontend.app import App
 from runner.frontend.health import Health
@@ -324,7 +325,7 @@ def _load(model: Model, unpacked: Unpacked, placement: Placement, number: int, t
         trusted=trust,
         envelope=unpacked.manifest.envelope,
         digest=unpacked.digest,
-        compile_cache=str(cache_root() / "compile"),
+        compile_cache=str(compiled_root()),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.servers import Server, running_server, write_model
+from tests.e2e.servers import Server, running_server, wait_until_gone, write_model
 
 HANDLER = """
 import os
@@ -76,7 +76,7 @@ def test_requests_are_answered_before_during_and_after_the_swap(tmp_path, backen
         assert server.stop() == 0
     assert any("compile       declared" in line and "eager meanwhile (pt2.background)" in line for line in server.log)
     assert any("takes over from" in line for line in server.log)
-    assert not any("ERROR" in line for line in server.log)
+    assert not any(" error " in line for line in server.log)
 
 
 def test_after_the_swap_a_lost_worker_is_followed_by_a_compiled_one(tmp_path):
@@ -96,7 +96,7 @@ def test_a_model_that_does_not_compile_goes_on_eager(tmp_path, fallback):
         assert "no compile backend is called `no_such_backend`" in row(server)["reason"]
         assert server.stop() == 0
     assert any("goes on without compilation" in line for line in server.log)
-    assert any("ERROR" in line for line in server.log) == (fallback == "fail")
+    assert any(" error " in line for line in server.log) == (fallback == "fail")
 
 
 HANGS = (
@@ -117,8 +117,7 @@ def test_a_server_that_stops_meanwhile_leaves_nothing_behind(tmp_path):
         while not ((folder / "successor").exists() and (folder / "successor").read_text()):
             assert server.predict(1).status_code == 200
         assert server.stop() == 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((folder / "successor").read_text()), 0)
+    wait_until_gone(int((folder / "successor").read_text()))
 
 
 def test_a_compiling_worker_that_is_killed_costs_nothing(tmp_path):
