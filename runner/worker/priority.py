@@ -52,11 +52,13 @@ def _may_return(before: int) -> bool:
 
 
 def _batch(thread: int) -> None:
-    os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
+    with suppress(PermissionError):  # a sandbox may forbid even that; it is a courtesy, not a condition
+        os.sched_setscheduler(thread, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _normal(thread: int) -> None:
-    os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+    with suppress(PermissionError):
+        os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _each_thread(change: Callable[[int], None]) -> None:
