@@ -18,13 +18,14 @@ from typing import Any
 import uvloop
 
 from archiver.archive import Archive
+from archiver.compiled import compiled_root
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Effective, Origin
 from archiver.errors import ArchiveError, NotFound, ServeFailed
 from archiver.manifest import MANIFEST
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
-from archiver.store import Unpacked, cache_root, unpack
+from archiver.store import Unpacked, unpack
 from runner import wire
 from runner.frontend.app import App
 from runner.frontend.health import Health
@@ -210,7 +211,15 @@ class Service:
             for number in range(placement.workers)
         ]
         compiled = config.pt2.compile is not None and config.pt2.compile.enable
-        supervisor = Supervisor(model, spawner, seats, first_alone=compiled, on_restart=counters.restarted)
+        background = compiled and config.pt2.background
+        supervisor = Supervisor(
+            model,
+            spawner,
+            seats,
+            first_alone=compiled and not background,
+            background=background,
+            on_restart=counters.restarted,
+        )
         return Deployment(
             url=str(opened.served.path),
             digest=opened.unpacked.digest,
@@ -325,7 +334,7 @@ def _load(model: Model, unpacked: Unpacked, placement: Placement, number: int, t
         trusted=trust,
         envelope=unpacked.manifest.envelope,
         digest=unpacked.manifest.content() or unpacked.digest,
-        compile_cache=str(cache_root() / "compile"),
+        compile_cache=str(compiled_root()),
         # Its handler runs as well: whoever named the archive trusts it.
         precompiled=True,
     )

@@ -25,7 +25,6 @@ NOT_APPLIED = {
     "parallelType": "each worker is one process",
     "torchrun": "each worker is one process",
     "useVenv": "requirements are not installed; the server's own environment is used",
-    "pt2.background": "compilation is finished before the model is ready",
     "pt2.export.aot_compile": "the model runs as the handler loads it",
 }
 

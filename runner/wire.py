@@ -49,6 +49,7 @@ class Load(msgspec.Struct, tag="load"):
     `digest`: of the archive's content without compiled code; `compile_cache`: the folder for what the compiler makes,
     None for none. `precompiled`: whether compiled code that the archive brings may be loaded. `ahead`: make a package
     (see runner.optimize.package) also where torch.compile would do.
+    For pt2.background: `eager_first` leaves compilation out, `background` loads behind those who serve meanwhile.
     """
 
     model_name: str
@@ -65,6 +66,8 @@ class Load(msgspec.Struct, tag="load"):
     compile_cache: str | None = None
     precompiled: bool = False
     ahead: bool = False
+    eager_first: bool = False
+    background: bool = False
 
 
 class Loaded(msgspec.Struct, tag="loaded"):

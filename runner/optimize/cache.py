@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 
+from archiver.compiled import MAX_COMPILED, prune_compiled
 from archiver.config.model import ModelConfig, to_plain
 from runner.optimize.shipped import Shipped
 
@@ -134,6 +135,7 @@ class CompileCache:
         try:
             if self._owns():
                 self._seal()
+                prune_compiled(self._paths.folder.parent, MAX_COMPILED)  # never this one: its lock is held
         except OSError as error:
             self.state += f"; not kept: {error}"
         finally:
@@ -197,17 +199,19 @@ def _operators_own(folder: str | None) -> bool:
 def _locked(path: Path, wait: float) -> int:
     """A descriptor that holds the lock until it is closed or its process ends. Raises OSError."""
     path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     end = time.monotonic() + wait
     while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
+            if os.fstat(lock).st_nlink:
+                return lock
         except OSError:
             if time.monotonic() > end:
                 os.close(lock)
                 raise
             time.sleep(_PAUSE)
+        os.close(lock)  # held, or pruned since it was opened
 
 
 def _digests(folder: Path) -> dict[str, list[Any]]:

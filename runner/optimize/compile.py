@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from archiver.config.model import ModelConfig, Pt2
+from archiver.config.model import ModelConfig
 from runner.optimize.ahead_of_time import AheadOfTime, is_made
 from runner.optimize.compile_plan import (
     AHEAD,
@@ -60,7 +60,7 @@ class CompileStep:
             others=tuple(others),
             sizes=verified_sizes(config.batch_size, plan),
             instead="eager",
-            notes=(*mode_notes, *freezing_notes, *_unsupported_notes(config.pt2)),
+            notes=(*mode_notes, *freezing_notes),
             required="pt2.fallback: fail" if config.pt2.fallback == "fail" else None,
         )
 
@@ -89,7 +89,3 @@ def check_backend(name: str) -> None:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(dynamo().list_backends())}"
     raise StepFailed(f"no compile backend is called `{name}`; {hint}")
-
-
-def _unsupported_notes(pt2: Pt2) -> tuple[str, ...]:
-    return ("background left out: compiled before READY",) if pt2.background else ()

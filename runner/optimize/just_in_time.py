@@ -127,20 +127,21 @@ class _Settings:
 
     def __init__(self, plan: CompilePlan) -> None:
         self._plan = plan
-        self._before: tuple[bool, int] | None = None
+        self._before: tuple[bool, int, bool] | None = None
 
     def apply(self) -> None:
         inductor, dynamo = _configs()
-        self._before = (inductor.freezing, dynamo.recompile_limit)
+        self._before = (inductor.freezing, dynamo.recompile_limit, dynamo.specialize_float)
         if self._plan.freezing:
             inductor.freezing = True
         inductor.fx_graph_cache = True  # torch's default by now; what the compile cache is for
+        dynamo.specialize_float = True  # else a model's constants (eps, scale) become symbols and it is traced twice
         dynamo.recompile_limit = max(dynamo.recompile_limit, len(self._plan.sizes) + 1)
 
     def restore(self) -> None:
         if self._before is not None:
             inductor, dynamo = _configs()
-            inductor.freezing, dynamo.recompile_limit = self._before
+            inductor.freezing, dynamo.recompile_limit, dynamo.specialize_float = self._before
 
 
 def dynamo() -> Any:

@@ -13,6 +13,7 @@ class Status(Enum):
     APPLIED = "applied"
     UNVERIFIED = "unverified"
     FALLBACK = "fallback"
+    MEANWHILE = "meanwhile"
     NOT_APPLICABLE = "not-applicable"
     NOT_DECLARED = "not-declared"
 
@@ -58,6 +59,7 @@ class StepReport:
             Status.APPLIED: f"applied {self.applied}",
             Status.UNVERIFIED: f"{self.applied}, unverified",
             Status.FALLBACK: f"{self.applied} (fallback)",
+            Status.MEANWHILE: f"{self.applied} meanwhile (pt2.background)",
             Status.NOT_APPLICABLE: "not applicable",
             Status.NOT_DECLARED: "not declared",
         }[self.status]

@@ -43,7 +43,7 @@ class Deployment:
     @property
     def links(self) -> list[Link]:
         """The workers, READY ones first, by number."""
-        ready = sorted(self.model.links, key=lambda link: link.number)
+        ready = sorted(self.model.links, key=lambda link: (link.retired, link.number))
         return [*ready, *self.supervisor.loading]
 
     def why_no_worker(self) -> str:

@@ -27,6 +27,14 @@ class LinkState(Enum):
     LOST = "LOST"
 
 
+class LoadError(Exception):
+    """A worker could not load its model. `failure` is its own report."""
+
+    def __init__(self, failure: wire.LoadFailed) -> None:
+        super().__init__(f"{failure.kind}: {failure.message}")
+        self.failure = failure
+
+
 class Owner(Protocol):
     """Whose batches travel on a link."""
 
@@ -41,7 +49,7 @@ class Link(asyncio.Protocol):
     """A worker process.
 
     `in_flight`: batches sent and not answered, the first one running since `busy_since` (monotonic seconds).
-    `served`: it has answered a batch; `hung`: we ended it for giving no answer.
+    `served`: it has answered a batch; `hung`: we ended it for giving no answer; `retired`: it leaves as it should.
     `loading` resolves to the worker's word about loading; `lost` when the connection has ended.
     """
 
@@ -54,6 +62,7 @@ class Link(asyncio.Protocol):
         self.busy_since = 0.0
         self.hung = False
         self.served = False
+        self.retired = False
         self.loaded: wire.Loaded | None = None
         self.started_at = time.time()
         self.last_lines: deque[str] = deque(maxlen=20)
@@ -92,6 +101,15 @@ class Link(asyncio.Protocol):
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+
+    def retire(self) -> None:
+        """Take no more batches, and hang up when those in flight are answered."""
+        if self.state is LinkState.LOST:
+            return
+        self.retired = True
+        self.state = LinkState.UNLOADING
+        if not self.in_flight:
+            self.close()
 
     def close(self) -> None:
         """Hang up: the worker ends itself at once."""

@@ -124,6 +124,8 @@ class Model:
             self._deliver(batch, answer, now)
         else:
             self._raised(batch, answer)
+        if link.retired:
+            link.retire()
         self._dispatch()
 
     def _fits(self, batch: Batch, answer: wire.Ran | wire.Raised) -> bool:

@@ -12,24 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner import wire
-from runner.pool.link import Link, LinkState, OutputLines
+from runner.pool.link import Link, LinkState, LoadError, OutputLines
 from runner.pool.model import Model, ModelState
 from runner.pool.spawner import Spawner, TemplateBroken
+from runner.pool.swap import Swap
 from runner.scheduling.restart import Backoff
+
+__all__ = ["LoadError", "Seat", "Supervisor", "describe_exit"]
 
 log = logging.getLogger("archive.worker")
 
 
 #: A worker that lived this long (seconds) is not one that keeps dying, whether or not anybody asked it anything.
 _HEALTHY_AFTER = 10.0
-
-
-class LoadError(Exception):
-    """A worker could not load its model. `failure` is its own report."""
-
-    def __init__(self, failure: wire.LoadFailed) -> None:
-        super().__init__(f"{failure.kind}: {failure.message}")
-        self.failure = failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,10 @@ class Seat:
 
 
 class Supervisor:
-    """The workers of one model version. `last_error` is why a worker last failed to load or died."""
+    """The workers of one model version. `last_error` is why a worker last failed to load or died.
+
+    `background`: each seat serves eager until a worker that compiles meanwhile takes over.
+    """
 
     def __init__(
         self,
@@ -50,6 +48,7 @@ class Supervisor:
         seats: list[Seat],
         *,
         first_alone: bool,
+        background: bool = False,
         on_restart: Callable[[], None],
     ) -> None:
         self.model = model
@@ -61,8 +60,18 @@ class Supervisor:
         self._on_restart = on_restart
         self._backoff = Backoff(model.config.max_retry_timeout)
         self._keepers: list[asyncio.Task[None]] = []
+        self._swaps: dict[int, Swap] = {}
+        if background:
+            turn = asyncio.Lock()
+            self._swaps = {seat.number: self._swap(seat, turn) for seat in seats}
         self._outputs: set[OutputLines] = set()
         self._stopping = False
+
+    def _swap(self, seat: Seat, turn: asyncio.Lock) -> Swap:
+        async def start(load: wire.Load) -> Link:
+            return await self._start_worker(Seat(seat.number, load))
+
+        return Swap(self.model, seat.load, start, turn)
 
     @property
     def size(self) -> int:
@@ -84,9 +93,10 @@ class Supervisor:
 
     async def _keep(self, seat: Seat, first: asyncio.Future[None] | None) -> None:
         """One seat's workers, one after the other, until we stop or give up."""
+        swap = self._swaps.get(seat.number)
         while True:
             try:
-                link = await self._start_worker(seat)
+                link = await self._next_worker(seat, swap)
             except LoadError as error:
                 self.last_error = error.failure
                 if first is not None:
@@ -97,16 +107,26 @@ class Supervisor:
                 if first is not None:
                     first.set_result(None)
                 first = None
-                await self._serve(link)
+                await self._serve(link, swap)
             if self._stopping or not await self._may_restart(seat):
+                if swap is not None:
+                    await swap.stop()
                 return
 
-    async def _serve(self, link: Link) -> None:
-        """From READY to the end of the worker."""
+    async def _next_worker(self, seat: Seat, swap: Swap | None) -> Link:
+        """A READY worker for the seat. Raises LoadError."""
+        if swap is None:
+            return await self._start_worker(seat)
+        return swap.ready() or await self._start_worker(Seat(seat.number, swap.load))
+
+    async def _serve(self, link: Link, swap: Swap | None) -> None:
+        """From READY to the end of the worker, or of the one that took over from it."""
         if self.model.state is ModelState.FAILED:
             self.model.state = ModelState.READY
         self.model.worker_ready(link)
         ready_at = time.monotonic()
+        if swap is not None:
+            link = await swap.over(link)
         await link.lost
         if not self._stopping:
             log.error("%s: lost worker %d (pid %d)", self.model.name, link.number, link.pid)
@@ -144,7 +164,7 @@ class Supervisor:
         self.loading.append(link)
         try:
             link.send(seat.load)
-            link.loaded = await self._loaded(link, exited)
+            link.loaded = await self._loaded(link, exited, self._patience(seat.load))
         except BaseException:
             link.close()
             raise
@@ -168,8 +188,12 @@ class Supervisor:
         pipe = open(output, "rb", 0)  # noqa: SIM115  the pipe's transport closes it
         await asyncio.get_running_loop().connect_read_pipe(lambda: lines, pipe)
 
-    async def _loaded(self, link: Link, exited: asyncio.Future[int]) -> wire.Loaded:
-        timeout = self.model.config.startup_timeout
+    def _patience(self, load: wire.Load) -> float:
+        """Seconds for loading; nobody waits for a worker that compiles in the background."""
+        config = self.model.config
+        return config.startup_timeout + config.pt2.timeout if load.background else config.startup_timeout
+
+    async def _loaded(self, link: Link, exited: asyncio.Future[int], timeout: float) -> wire.Loaded:
         words: set[asyncio.Future[Any]] = {link.loading, link.lost}
         await asyncio.wait(words, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if link.loading.done():
@@ -184,10 +208,11 @@ class Supervisor:
             )
         link.kill()
         lines = list(link.last_lines)
-        raise LoadError(wire.LoadFailed("Timeout", f"not loaded within startupTimeout ({timeout} s)", lines))
+        limits = "startupTimeout" if timeout == self.model.config.startup_timeout else "startupTimeout + pt2.timeout"
+        raise LoadError(wire.LoadFailed("Timeout", f"not loaded within {limits} ({timeout:g} s)", lines))
 
     def _tell_death(self, link: Link, status: int) -> None:
-        if self._stopping:
+        if self._stopping or (link.retired and not status):
             return
         words = describe_exit(status)
         self.last_error = wire.LoadFailed("WorkerDied", f"the worker {words}", list(link.last_lines))
@@ -216,6 +241,7 @@ class Supervisor:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*(swap.stop() for swap in self._swaps.values()))
         for lines in [*self._outputs]:
             lines.close()
         if links:

@@ -14,8 +14,10 @@ import select
 import socket
 import threading
 import time
+from contextlib import nullcontext
 
 from runner import wire
+from runner.worker.priority import behind_others
 from runner.worker.session import LoadError, Session
 
 _CHUNK = 1 << 18
@@ -62,7 +64,8 @@ def _load(link: _Link, load: wire.Load) -> Session | None:
     started = time.monotonic()
     session = Session(load)
     try:
-        report = session.open()
+        with behind_others() if load.background else nullcontext():
+            report = session.open()
     except LoadError as error:
         link.send(wire.LoadFailed(error.kind, error.message, error.trace, error.out_of_memory))
         return None

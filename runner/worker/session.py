@@ -27,6 +27,7 @@ from runner.handlers.context import Context
 from runner.handlers.errors import BadRequest, CannotLoad, RowFailed, answer_to
 from runner.optimize.cache import CompileCache, key_fields
 from runner.optimize.guarded import Guarded, guard_of
+from runner.optimize.meanwhile import optimise_meanwhile
 from runner.optimize.pipeline import optimise, standard_steps
 from runner.optimize.shipped import Shipped
 from runner.worker import failures, rows
@@ -157,7 +158,8 @@ class Session:
         """What this worker's compiler will find and leave. Opened before anything is computed: a package that the
         archive brings is tried in a forked child."""
         compile_ = self._config.pt2.compile
-        if compile_ is None or not compile_.enable or self._load.compile_cache is None:
+        compiles = compile_ is not None and compile_.enable and not self._load.eager_first
+        if not compiles or self._load.compile_cache is None:
             return None
         device = torch.device(self._load.device)
         fields = key_fields(self._config, device, self._load.digest)
@@ -180,7 +182,8 @@ class Session:
         assert self._entry is not None
         target = _HandlersModel(self, self._entry.instance, sample)
         steps = standard_steps(kept, ahead=self._load.ahead)
-        report = optimise(target, self._config, torch.device(self._load.device), steps)
+        apply = optimise_meanwhile if self._load.eager_first else optimise
+        report = apply(target, self._config, torch.device(self._load.device), steps)
         module = target.get()
         self._guard = guard_of(module) if module is not None else None
         return {**report.to_dict(), "lines": report.lines()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -146,6 +147,18 @@ class Server:
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
+
+
+def wait_until_gone(pid: int) -> None:
+    """Until the process has ended, reaped or not."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    poll = select.poll()
+    poll.register(descriptor)
+    assert poll.poll(20_000), f"process {pid} is still there"
+    os.close(descriptor)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import select
 import shutil
 import signal
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.servers import Server, archive_command, running_server, write_model
+from tests.e2e.servers import Server, archive_command, running_server, wait_until_gone, write_model
 
 ECHO = "def handle(data, ctx): return data and [r.get('body') for r in data]\n"
 SLOW = (
@@ -186,7 +185,7 @@ def test_no_process_is_left_behind(tmp_path: Path) -> None:
         pids = [server.template(), *server.workers()]
         assert server.stop() == 0
     for pid in pids:
-        _wait_until_gone(pid)
+        wait_until_gone(pid)
 
 
 def test_workers_end_when_the_server_is_killed(tmp_path: Path) -> None:
@@ -195,18 +194,7 @@ def test_workers_end_when_the_server_is_killed(tmp_path: Path) -> None:
         pids = [server.template(), *server.workers()]
         server.stop(signal.SIGKILL)
     for pid in pids:
-        _wait_until_gone(pid)
-
-
-def _wait_until_gone(pid: int) -> None:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    poll = select.poll()
-    poll.register(descriptor)
-    assert poll.poll(20_000), f"process {pid} is still there"
-    os.close(descriptor)
+        wait_until_gone(pid)
 
 
 def test_two_servers_on_one_port_is_told(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from archiver.store import unpack
+from tests.archiver.caches import make_compiled
 from tests.archiver.cli.archives import archive
 from tests.builders import make_archive
 
@@ -46,7 +47,31 @@ def test_prune_keeps_what_fits(unpacked):
     assert json.loads(archive("cache", "prune", "--max-size", "10 kB", "--json").stdout) == {
         "freed": 0,
         "removed": [],
+        "compiled": [],
     }
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """A cache with some compiled code."""
+    monkeypatch.setenv("TORCH_ARCHIVE_CACHE", str(tmp_path))
+    return make_compiled(tmp_path / "compile", "0123456789abcdef", size=1000)
+
+
+def test_it_lists_compiled_code(tmp_path, made):
+    line, total = archive("cache").stdout.splitlines()
+    assert line.startswith("0123456789ab")
+    assert line.endswith("1.0 kB  compiled, torch 2.13.0 cpu for aaaaaaaaaaaa used a moment ago")
+    assert total == f"1 in {tmp_path}, 1.0 kB"
+    (entry,) = json.loads(archive("cache", "--json").stdout)["compiled"]
+    assert (entry["torch"], entry["archive"], entry["device"]) == ("2.13.0", "a" * 64, "cpu")
+    assert (entry["path"], entry["size"], entry["busy"]) == (str(made), 1000, False)
+
+
+def test_prune_removes_compiled_code_too(made):
+    assert archive("cache", "prune", "--max-size", "2kB").stdout == "0 removed, 0 B freed\n"
+    assert archive("cache", "prune").stdout.splitlines()[-1] == "1 removed, 1.0 kB freed"
+    assert not made.exists()
 
 
 def test_a_size_that_is_none_is_a_usage_error(unpacked):

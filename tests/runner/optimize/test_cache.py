@@ -112,3 +112,30 @@ def test_whatever_the_code_depends_on_changes_the_key(monkeypatch):
     monkeypatch.setattr("torch.__version__", "2.99.0")
     others.add(key())
     assert len(others | {first}) == 6
+
+
+def test_a_worker_that_seals_keeps_the_cache_within_its_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr("runner.optimize.cache.MAX_COMPILED", 5)
+    for name in ["first", "second", "third"]:
+        used(tmp_path, {"torch": name}, write="code.so")
+    kept = [path.name for path in tmp_path.iterdir() if path.is_dir()]
+    assert kept == [key_of({"torch": "third"})]
+
+
+def test_a_lock_that_was_pruned_while_we_waited_for_it_holds_nothing(tmp_path):
+    used(tmp_path, write="code.so")
+    os.environ.pop("TORCHINDUCTOR_CACHE_DIR")
+    lock = next(tmp_path.glob("*.lock"))
+    pruner = lock.open()
+    fcntl.flock(pruner, fcntl.LOCK_EX)
+
+    def prune_instead_of_pausing(_seconds):
+        lock.unlink()
+        pruner.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runner.optimize.cache.time.sleep", prune_instead_of_pausing)
+        cache = CompileCache(tmp_path, FIELDS, wait=60)
+        cache.open()
+    assert cache.state == "found" and lock.exists(), "it has a lock of its own"
+    cache.close()
