@@ -71,7 +71,7 @@ def _packer(devices: tuple[str, ...]) -> Callable[..., Summary]:
     """How to pack. Compiling takes the runner, which is named as a string: see `archiver.cli`."""
     if not devices:
         return pack.create
-    create: Callable[..., Summary] = importlib.import_module("runner.precompile.create").create
+    create: Callable[..., Summary] = importlib.import_module("runner.offline.create").create
     return partial(create, devices=devices)
 
 

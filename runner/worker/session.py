@@ -101,6 +101,12 @@ class Session:
             "warmup": self._warm_up(sample),
         }
 
+    @property
+    def module(self) -> nn.Module | None:
+        """The handler's model, when it is a torch module and loaded."""
+        model = getattr(self._entry.instance, "model", None) if self._entry is not None else None
+        return model if isinstance(model, nn.Module) else None
+
     def answer(self, batch_rows: Sequence[wire.Row]) -> Answered:
         """The batch's answers. Rows whose body cannot be decoded are answered 400 and not given to the handler.
         Raises WrongResult, and what user code raises."""
@@ -180,7 +186,7 @@ class Session:
     def _optimise(self, sample: wire.Row | None, kept: Path | None = None) -> dict[str, Any]:
         """The pipeline's report, and `lines`: the same for the log."""
         assert self._entry is not None
-        target = _HandlersModel(self, self._entry.instance, sample)
+        target = _HandlersModel(self, sample)
         steps = standard_steps(kept, ahead=self._load.ahead)
         apply = optimise_meanwhile if self._load.eager_first else optimise
         report = apply(target, self._config, torch.device(self._load.device), steps)
@@ -215,15 +221,13 @@ class Session:
 class _HandlersModel:
     """The handler's `model` as the optimisation pipeline sees it."""
 
-    def __init__(self, session: Session, instance: Any, sample: wire.Row | None) -> None:
+    def __init__(self, session: Session, sample: wire.Row | None) -> None:
         self._session = session
-        self._instance = instance
         self._sample = sample
         self.has_sample = sample is not None
 
     def get(self) -> nn.Module | None:
-        model = getattr(self._instance, "model", None)
-        return model if isinstance(model, nn.Module) else None
+        return self._session.module
 
     def exercise(self, n: int) -> None:
         assert self._sample is not None, "this is a bug: exercise() without a sample"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,18 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from archiver.errors import ArchiveError
 from archiver.manifest import COMPILED_CODE, PRECOMPILED, Manifest
 from archiver.members import Member
 from archiver.repack import content_of, member_of, members_of
 from archiver.store import Unpacked
-from runner import wire
 from runner.local import order, settled
-from runner.pool.spawner import process_environment
-
-_LINES = 12
+from runner.offline.process import LoadedModel, ModelFailed
 
 
 class PrecompileFailed(ArchiveError):
@@ -78,7 +71,11 @@ def _compiled(opened: Unpacked, device: str, folder: Path) -> Artefact:
     load.digest = content_of(manifest, opened.model_dir)
     load.compile_cache = str(folder)
     load.ahead = True
-    report = _report_of_child(load, folder)
+    try:
+        with LoadedModel(load) as model:
+            report = model.report
+    except ModelFailed as error:
+        raise PrecompileFailed(error.message) from error
     row = next(row for row in report["steps"] if row["name"] == "compile")
     if row["status"] != "applied":
         raise PrecompileFailed(f"nothing to ship for {device}: {row['reason']}")
@@ -106,27 +103,3 @@ def _shown(report: dict[str, Any]) -> dict[str, Any]:
     """What is worth keeping of a report: the declared steps and the model's times."""
     steps = [row for row in report["steps"] if row["declared"] is not None]
     return {"steps": steps, **{name: report[name] for name in ("baselineMs", "optimisedMs", "speedup", "lines")}}
-
-
-def _report_of_child(load: wire.Load, folder: Path) -> dict[str, Any]:
-    """Raises PrecompileFailed with what the model printed last."""
-    folder.mkdir(parents=True)
-    result = folder / "result.json"
-    command = [sys.executable, "-m", "runner.precompile.child", str(result)]
-    done = subprocess.run(
-        command,
-        input=msgspec.json.encode(load),
-        env=process_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    if done.returncode != 0 or not result.exists():
-        printed = "\n".join(done.stdout.decode(errors="replace").splitlines()[-_LINES:])
-        raise PrecompileFailed(f"the compiling process ended with status {done.returncode}\n{printed}")
-    found = json.loads(result.read_text())
-    if "failed" in found:
-        failed = found["failed"]
-        raise PrecompileFailed("\n".join([f"{failed['kind']}: {failed['message']}", *failed["trace"][-_LINES:]]))
-    report: dict[str, Any] = found["report"]
-    return report

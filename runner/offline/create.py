@@ -15,7 +15,7 @@ from archiver.pack import Summary, refuse_existing, size_of
 from archiver.progress import Progress
 from archiver.project import Project
 from archiver.store import unpack
-from runner.precompile.artefacts import compiled_for, with_artefacts
+from runner.offline.artefacts import compiled_for, with_artefacts
 
 
 def create(project: Project, *, devices: Sequence[str], force: bool, checks: bool, progress: Progress) -> Summary:

@@ -1,0 +1,108 @@
+"""A process with one model, as a worker has it: `python -m runner.offline.child`, orders as JSON lines on stdin.
+
+It is a process of its own because a session takes its process over, and so that time to load and memory are the
+model's alone. Answers are JSON lines on stdout; what the model prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from runner import wire
+from runner.optimize.tensors import tensors_in
+from runner.worker.sample import sample_row
+from runner.worker.session import LoadError, Session
+
+_LEAST = 3
+
+
+class Child:
+    """The orders by name. `load` comes first."""
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+        self._sample: wire.Row | None = None
+
+    def load(self, load: dict[str, Any]) -> dict[str, Any]:
+        """Load the model: seconds and the report, or why it failed."""
+        order = msgspec.convert(load, wire.Load)
+        self._session = Session(order)
+        started = time.perf_counter()
+        try:
+            report = self._session.open()
+        except LoadError as error:
+            return {"failed": f"{error.kind}: {error.message}", "trace": error.trace}
+        seconds = time.perf_counter() - started
+        self._sample = sample_row(Path(order.model_dir), order.config["warmup"]["input"])
+        return {"seconds": seconds, "report": report}
+
+    def time(self, batch: int, seconds: float) -> float:
+        """Median milliseconds of the handler for a batch of samples, over so many seconds."""
+        times: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(times) < _LEAST or time.perf_counter() < end:
+            times.append(self._answered(batch) * 1000)
+        return statistics.median(times)
+
+    def outputs(self, file: str) -> int:
+        """Keep what the model answers to one sample in a safetensors file; how many tensors."""
+        kept: list[torch.Tensor] = []
+        hook = self._module.register_forward_hook(lambda module, inputs, output: kept.extend(tensors_in(output)))
+        try:
+            self._answered(1)
+        finally:
+            hook.remove()
+        tensors = {str(place): tensor.detach().cpu().contiguous().clone() for place, tensor in enumerate(kept)}
+        save_file(tensors, file)
+        return len(kept)
+
+    def dtypes(self) -> dict[str, str]:
+        """Name of each weight → its type as it is served."""
+        return {name: str(each.dtype).removeprefix("torch.") for name, each in self._module.state_dict().items()}
+
+    def peak(self) -> int:
+        """Most bytes that this process has held."""
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+
+    @property
+    def _module(self) -> nn.Module:
+        assert self._session is not None, "this is a bug: an order came before `load`"
+        if self._session.module is None:
+            raise LookupError("the handler exposes no torch module")
+        return self._session.module
+
+    def _answered(self, batch: int) -> float:
+        assert self._session is not None and self._sample is not None, "this is a bug: nothing is loaded"
+        return self._session.answer([self._sample] * batch).seconds["handle"]
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    child = Child()
+    for line in sys.stdin:
+        name, arguments = json.loads(line)
+        order: Callable[..., Any] = getattr(child, name)
+        try:
+            answer = {"answer": order(**arguments)}
+        except Exception as error:  # noqa: BLE001  user code may raise anything; the parent says what it was
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers)
+
+
+if __name__ == "__main__":
+    main()

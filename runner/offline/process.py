@@ -1,0 +1,100 @@
+"""The other end of `runner.offline.child`: a model in a process of its own, asked by name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from archiver.errors import ArchiveError
+from runner import wire
+from runner.pool.spawner import process_environment
+
+_LINES = 12
+
+
+class ModelFailed(ArchiveError):
+    """The model cannot be loaded, or its process ended."""
+
+    code = "model/failed"
+
+
+class LoadedModel:
+    """The model of one order, READY. Raises ModelFailed with what it printed last; so does every question."""
+
+    def __init__(self, load: wire.Load) -> None:
+        self._printed = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  closed in `close`
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "runner.offline.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._printed,
+            env=process_environment(),
+            text=True,
+            bufsize=1,
+        )
+        try:
+            found = self._ask("load", load=msgspec.to_builtins(load))
+            if "failed" in found:
+                raise ModelFailed("\n  ".join([found["failed"], *found["trace"][-_LINES:]]))
+        except BaseException:
+            self.close()
+            raise
+        self.seconds: float = found["seconds"]
+        self.report: dict[str, Any] = found["report"]
+
+    def milliseconds(self, batch: int, seconds: float = 0.3) -> float:
+        """Median time of the handler for one batch of samples, measured for so long."""
+        return float(self._ask("time", batch=batch, seconds=seconds))
+
+    def outputs(self, file: Path) -> None:
+        """Write what the model answers to one sample: a safetensors file, tensors by number."""
+        self._ask("outputs", file=str(file))
+
+    def dtypes(self) -> dict[str, str]:
+        """Name of each weight → its type as it is served."""
+        return dict(self._ask("dtypes"))
+
+    def peak(self) -> int:
+        """Most bytes that the process has held."""
+        return int(self._ask("peak"))
+
+    def _ask(self, name: str, **arguments: Any) -> Any:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps([name, arguments]) + "\n")
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise ModelFailed(f"the model's process ended with status {self._process.wait()}\n{self._last_lines()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ModelFailed(answer["error"])
+        return answer["answer"]
+
+    def _last_lines(self) -> str:
+        self._printed.seek(0)
+        return "\n".join(self._printed.read().splitlines()[-_LINES:])
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._printed):
+            assert stream is not None
+            stream.close()
+
+    def __enter__(self) -> LoadedModel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

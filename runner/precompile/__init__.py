@@ -1,1 +1,0 @@
-"""Compiled code into an archive, before it ships: `archive create --precompile` and `archive optimize`."""
