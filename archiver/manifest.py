@@ -1,8 +1,8 @@
 """Manifest ⇄ MAR-INF/MANIFEST.json, every generation of it.
 
-The upper part is TorchServe's, field for field; its reader (Gson) and its handlers (`json.load`) ignore the rest:
-`specificationVersion`, `files`, `build` and `precompiled` at the top, `handlerClass` inside `model`. Archives older
-than TorchServe 0.2 carry a `specificationVersion` of "1.0" too; ours are known by their `files`.
+The upper part is TorchServe's, field for field; its reader (Gson) and its handlers (`json.load`) ignore the rest: at
+the top `specificationVersion`, `files`, `build`, `precompiled`, `parent` and `report`, inside `model` `handlerClass`.
+Archives older than TorchServe 0.2 carry a `specificationVersion` of "1.0" too; ours are known by their `files`.
 
 A handler given as `file.py:Class` is written as `handler: file.py` plus `handlerClass: Class`: TorchServe takes
 what follows a colon for a function, and finds the class of a file by itself when there is just one.
@@ -52,6 +52,8 @@ class FileEntry:
 class Manifest:
     """What an archive says about itself. `raw` is the whole document as read, for what we do not know.
 
+    `parent`: digest of the archive that this one was optimised from; `report`: what loading it showed then, as lines.
+
     `handler` is in TorchServe's spelling; `handler_class` names the class where the user did.
     """
 
@@ -72,6 +74,8 @@ class Manifest:
     files: tuple[FileEntry, ...] = ()
     build: Mapping[str, str] = field(default_factory=dict)
     precompiled: tuple[Mapping[str, Any], ...] = ()
+    parent: str | None = None
+    report: tuple[str, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -114,6 +118,8 @@ class Manifest:
             "files": [_file_json(file) for file in self.files],
             "build": dict(self.build),
             "precompiled": [dict(each) for each in self.precompiled],
+            "parent": self.parent,
+            "report": list(self.report),
         }
         return {key: value for key, value in document.items() if value not in (None, [], {})}
 
@@ -226,6 +232,8 @@ def _from_json(raw: dict[str, Any], archive: str) -> Manifest:
         files=_files(raw.get("files"), archive),
         build=_build(raw.get("build")),
         precompiled=_precompiled(raw.get("precompiled"), archive),
+        parent=_text(raw, "parent", archive),
+        report=_report(raw.get("report")),
         raw=raw,
         **values,
     )
@@ -283,6 +291,10 @@ def _precompiled(value: Any, archive: str) -> tuple[dict[str, Any], ...]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise _broken(archive, "has no list of mappings for `precompiled`")
     return tuple(value)
+
+
+def _report(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def _only_handler(python: list[str]) -> list[str]:

@@ -26,6 +26,9 @@ class Entry:
 COMMANDS: dict[str, Entry] = {
     "init": Entry("archiver.cli.init:init", "Start a project that creates, validates and serves.", "Build"),
     "create": Entry("archiver.cli.create:create", "Pack checkpoint, handler and config into an archive.", "Build"),
+    "optimize": Entry(
+        "runner.cli.optimize:optimize", "Pack weights and code in the form in which they are served.", "Build"
+    ),
     "validate": Entry("archiver.cli.validate:validate", "Check configs, projects and archives.", "Build"),
     "schema": Entry("archiver.cli.schema:schema", "Print a JSON Schema.", "Build"),
     "inspect": Entry("archiver.cli.inspect:inspect", "Show what is in an archive.", "Archives"),

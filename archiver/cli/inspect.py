@@ -76,22 +76,22 @@ def _manifest_lines(archive: Archive) -> list[str]:
 
 def _fields(manifest: Manifest) -> dict[str, Any]:
     document = manifest.to_json()
-    for key in ("files", "precompiled"):
+    for key in ("files", "precompiled", "report"):
         document.pop(key, None)
     build = {f"build.{key}": value for key, value in document.pop("build", {}).items()}
     return {**document.pop("model"), **document, **build}
 
 
 def _compiled_lines(archive: Archive) -> list[str]:
-    """What the archive brings compiled: for which machine, and what that showed when it was packed."""
-    lines: list[str] = []
+    """What the archive brings optimised and compiled: for which machine, and what that showed when it was packed."""
+    lines = [f"  {line}" for line in archive.manifest.report]
     for entry in archive.manifest.precompiled:
         key, environment, report = (entry.get(name, {}) for name in ("key", "environment", "report"))
         prefix = f"{COMPILED_CODE}/{key}/"
         size = sum(member.size for member in archive.members if member.name.startswith(prefix))
         machine = ", ".join(f"{name} {_brief(environment[name])}" for name in _MACHINE if name in environment)
         lines += [f"  {key}  {console.size(size)}, {machine}", *(f"    {line}" for line in report.get("lines", ()))]
-    return ["", console.bold("Compiled"), *lines] if lines else []
+    return ["", console.bold("Optimised"), *lines] if lines else []
 
 
 def _brief(value: Any) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archiver.cli import console
 from archiver.config.schema import Option, options
-from archiver.errors import InvalidInput, UsageError
+from runner.cli.overrides import overrides
 
 if TYPE_CHECKING:
     from runner.service import Service
@@ -40,34 +40,6 @@ def _config_options(command: Any) -> Any:
     for option in reversed(list(options())):
         command = _option(option)(command)
     return command
-
-
-def _set_key(values: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise UsageError(f"--set {path}: {parent} is not a mapping")
-    values[last] = value
-
-
-def _overrides(named: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
-    """The config keys that the command line sets, checked like a config file. Raises InvalidInput, UsageError."""
-    from archiver.config.source import read_source
-    from archiver.config.validate import check_values
-
-    values: dict[str, Any] = {}
-    for path, value in named.items():
-        _set_key(values, path, value)
-    for setting in settings:
-        path, separator, text = setting.partition("=")
-        if not separator:
-            raise UsageError(f"--set {setting}: expected KEY=VALUE", hint="--set pt2.compile.enable=false")
-        _set_key(values, path, read_source(f"value: {text}", "--set").values.get("value"))
-    errors = [finding for finding in check_values(values, "command line") if finding.is_error]
-    if errors:
-        raise InvalidInput(errors, spared="nothing was started")
-    return values
 
 
 def _announce(service: Service) -> None:
@@ -137,8 +109,8 @@ def serve(
     named = {".".join(o.path): config[_parameter(o)] for o in options() if config[_parameter(o)] is not None}
     if workers is not None:
         named |= {"minWorkers": workers, "maxWorkers": workers}
-    overrides = _overrides(named, settings)
+    flags = overrides(named, settings)
     served = [Served.parse(text) for text in archives]
     logs.set_up(log_level, as_json=json_logs)
-    server = ServerSettings(host, port, overrides, max_request_size, drain_timeout, trust)
+    server = ServerSettings(host, port, flags, max_request_size, drain_timeout, trust)
     run_service(server, served, _announce, console.progress)
