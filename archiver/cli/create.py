@@ -94,12 +94,12 @@ def _lines(summary: Summary) -> list[str]:
         "handler": ":".join(filter(None, (manifest.handler, manifest.handler_class))),
         "weights": _weights(summary),
         "config": ", ".join(summary.config_keys),
-        "compiled": _compiled(summary),
+        "code": _compiled(summary),
         "files": ", ".join(file.path for file in manifest.files[:8]) + (" …" if len(manifest.files) > 8 else ""),
     }
     count = len(manifest.files)
     head = f"{console.bold(_near(summary.path))}  {count} file{'' if count == 1 else 's'}"
-    return [head, *(f"  {console.dim(f'{name:<9}')}{value}" for name, value in facts.items() if value)]
+    return [head, *(f"  {console.dim(f'{name:<8}')}{value}" for name, value in facts.items() if value)]
 
 
 def _near(path: Path) -> str:
