@@ -21,6 +21,8 @@ log = logging.getLogger("archive.model")
 
 #: How often waiting clients are asked whether they still listen, and busy workers whether they hang (seconds).
 _ROUND = 0.1
+#: Seconds after a death in which the deaths of other workers become known.
+_OTHERS_MAY_FOLLOW = 0.01
 #: Weight of the newest batch in the running mean of batch times.
 _NEWEST = 0.2
 
@@ -152,13 +154,23 @@ class Model:
         self._apply(actions)
 
     def worker_lost(self, link: Link) -> None:
-        """Try what the worker left unanswered elsewhere, or give it up."""
+        """Try what the worker left unanswered elsewhere, or give it up.
+
+        Not at once: what ended this worker may be ending the others, and a row that is sent to one of them would be
+        blamed for a death that is not its doing.
+        """
         if link in self.links:
             self.links.remove(link)
+        actions: list[retry.Again | retry.Answer] = []
         for place, batch in enumerate(link.in_flight):
             outcome = retry.Died(started=place == 0, hung=link.hung and place == 0)
-            self._apply(retry.after(batch.jobs, outcome, row_retry=self.config.row_retry))
+            actions += retry.after(batch.jobs, outcome, row_retry=self.config.row_retry)
         link.in_flight.clear()
+        self.loop.call_later(_OTHERS_MAY_FOLLOW, self._settle, actions)
+        self._dispatch()
+
+    def _settle(self, actions: Iterable[retry.Again | retry.Answer]) -> None:
+        self._apply(actions)
         self._dispatch()
 
     def _apply(self, actions: Iterable[retry.Again | retry.Answer]) -> None:

@@ -85,7 +85,7 @@ async def test_the_compiled_worker_takes_over_at_a_batch_boundary() -> None:
     assert seat.eager.batches() == [], "the eager worker gets nothing new"
     assert seat.eager.link.state is LinkState.UNLOADING
     seat.eager.reply(running)
-    successor.reply(*successor.batches())
+    successor.reply(*await successor.next_batches())
     assert seat.eager.link.lost.done() and seat.model.links == [successor.link]
     assert first.answer.status == second.answer.status == 200
     assert not seat.swap.load.eager_first, "a worker that follows is compiled at once"
@@ -107,7 +107,7 @@ async def test_a_retired_worker_that_dies_costs_no_answer() -> None:
     successor = seat.successor(loaded("applied", "inductor"))
     await seat.swap.over(seat.eager.link)
     seat.eager.die()
-    successor.reply(*successor.batches())
+    successor.reply(*await successor.next_batches())
     assert client.answer.status == 200
 
 

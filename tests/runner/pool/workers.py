@@ -58,6 +58,12 @@ class Worker:
         data, self._transport.written = bytes(self._transport.written), bytearray()
         return [cast(wire.Run, frame) for frame in self._decoder.feed(data)]
 
+    async def next_batches(self) -> list[wire.Run]:
+        """The batches that come next, as soon as some have come."""
+        while not (found := self.batches()):
+            await asyncio.sleep(0.001)
+        return found
+
     def say(self, frame: wire.Frame) -> None:
         self.link.data_received(bytes(wire.encode(frame)))
 
