@@ -72,6 +72,7 @@ class Model:
         self.loop = asyncio.get_running_loop()
         self._dispatching = False
         self._round: asyncio.TimerHandle | None = None
+        self._drained: list[asyncio.Future[None]] = []
         self._wake: asyncio.TimerHandle | None = None
         self._wake_at = math.inf
         self._batch_seconds = 0.0
@@ -231,6 +232,21 @@ class Model:
             job.client.still_waiting()
         if self.batcher.open:
             self._round = self.loop.call_later(_ROUND, self._make_round)
+        else:
+            self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        for waiter in self._drained:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._drained.clear()
+
+    async def drained(self) -> None:
+        """Return when every accepted request has its answer."""
+        if self.batcher.open:
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._drained.append(waiter)
+            await waiter
 
     def fail(self) -> None:
         """The workers cannot be started: answer everything, accept nothing until one is back."""
