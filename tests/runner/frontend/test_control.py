@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httpx
 
@@ -9,6 +10,7 @@ from runner.frontend.control import Actions
 from runner.frontend.health import Health
 from runner.metrics import Metrics
 from runner.pool.control import Control
+from runner.pool.model import ModelState
 from runner.pool.registry import Registry
 from tests.runner.frontend.apps import actions_on, deploy, running_app
 from tests.runner.loops import in_loop
@@ -108,3 +110,33 @@ async def test_where_actions_are_not_allowed_nothing_changes() -> None:
             answer = await client.request(method, path)
             assert (answer.status_code, answer.json()["type"]) == (403, "ForbiddenException")
         assert (await client.get("/models/m")).status_code == 200
+
+
+@in_loop
+async def test_a_request_whose_body_is_still_arriving_is_answered_before_its_model_ends() -> None:
+    begun, rest = asyncio.Event(), asyncio.Event()
+
+    registry, metrics = Registry(), Metrics()
+    model = deploy(registry, metrics).model
+    predictions = App(registry, metrics, Health(registry), 1000, actions_on(registry)).predictions
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        begun.set()
+        await rest.wait()
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predictions/m", "headers": [], "query_string": b""}
+    asking = asyncio.create_task(predictions(scope, receive, send))
+    await begun.wait()
+    leaving = asyncio.create_task(Control(registry).unregister("m", None))
+    while list(registry):
+        await asyncio.sleep(0)
+    assert not leaving.done()
+    rest.set()
+    await asyncio.gather(asking, leaving)
+    assert sent[0]["status"] == 200
+    assert model.state is ModelState.STOPPED
