@@ -28,9 +28,11 @@ from archiver.project import PROJECT_FILE
 from archiver.store import Unpacked, unpack
 from runner import wire
 from runner.frontend.app import App
+from runner.frontend.control import Actions
 from runner.frontend.health import Health
 from runner.frontend.http import http_server
 from runner.metrics import Metrics
+from runner.pool.control import Control
 from runner.pool.cores import available_cores
 from runner.pool.deployment import Deployment
 from runner.pool.gpu_memory import check_fit, free_memory
@@ -127,6 +129,7 @@ class Service:
         self.settings = settings
         self._progress = progress
         self.registry = Registry()
+        self.control = Control(self.registry)
         self.metrics = Metrics()
         self.health = Health(self.registry)
         self.address = ("", 0)
@@ -138,12 +141,14 @@ class Service:
         _allow_many_connections()
         sock = bind(self.settings.host, self.settings.port)
         self.address = sock.getsockname()[:2]
-        if not ipaddress.ip_address(self.address[0]).is_loopback:
+        local = ipaddress.ip_address(self.address[0]).is_loopback
+        if not local:
             log.warning("listening on %s without authentication: whoever reaches it can use it", self.address[0])
         self._watch_signals()
         spawner = Spawner(_preloads(archives))
         spawner.start()
-        app = App(self.registry, self.metrics, self.health, self.settings.max_request_size)
+        actions = Actions(self.control, allowed=local)
+        app = App(self.registry, self.metrics, self.health, self.settings.max_request_size, actions)
         http = http_server(app, self.settings.drain_timeout)
         serving = asyncio.create_task(http.serve(sockets=[sock]))
         try:
@@ -269,6 +274,7 @@ class Service:
 
     async def _end(self, spawner: Spawner) -> None:
         await asyncio.gather(*(deployment.supervisor.stop() for deployment in self.registry))
+        await self.control.close()
         await spawner.close()
 
 

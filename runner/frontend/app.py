@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from runner.frontend import openapi
 from runner.frontend.bodies import Receive, Scope, Send
+from runner.frontend.control import Actions
 from runner.frontend.doors import Doors
 from runner.frontend.health import Health
 from runner.frontend.management import Management, respond
@@ -28,7 +29,9 @@ _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 class App:
     """The whole HTTP surface of one server."""
 
-    def __init__(self, registry: Registry, metrics: Metrics, health: Health, max_request_size: int) -> None:
+    def __init__(
+        self, registry: Registry, metrics: Metrics, health: Health, max_request_size: int, actions: Actions
+    ) -> None:
         self._registry = registry
         self._metrics = metrics
         self.predictions = Predictions(registry, metrics, max_request_size)
@@ -40,6 +43,7 @@ class App:
             *doors.routes(),
             *health.routes(),
             *Management(registry).routes(),
+            *actions.routes(),
             *papers,
             *doors.legacy(),
         ]

@@ -1,4 +1,4 @@
-"""GET /models and what a model looks like from outside: TorchServe's describe payload, and ours beside it."""
+"""GET /models, and what a model looks like from outside: TorchServe's describe payload, and ours beside it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGE = 100
 
 
 class Management:
-    """The read-only part of the management API."""
+    """The part of the management API that reads; what acts is in `control.py`."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

@@ -77,6 +77,12 @@ class Infer:
         target = self._predictions.named(path["model"], path.get("version", ""))
         if isinstance(target, Problem):
             return target
+        with target.model.arriving():
+            return await self._answer(target, scope, receive, request_id)
+
+    async def _answer(
+        self, target: Deployment, scope: Scope, receive: Receive, request_id: str
+    ) -> wire.Reply | Problem:
         try:
             declared = dict(scope["headers"]).get(b"content-length")
             body = await read_body(receive, declared, self._predictions.limit)

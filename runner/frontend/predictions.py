@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -148,8 +149,10 @@ class Predictions:
     ) -> None:
         """Answer the request from that model, with what the route adds to its row."""
         request_id = self.request_id(dict(scope["headers"]).get(b"x-request-id"))
+        arriving = nullcontext() if isinstance(target, Problem) else target.model.arriving()
         try:
-            answer = await self._predict(target, extra, scope, request_id, receive)
+            with arriving:
+                answer = await self._predict(target, extra, scope, request_id, receive)
         except ClientGone:
             return
         self.count(answer)

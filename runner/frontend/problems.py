@@ -45,6 +45,13 @@ TABLE: dict[str, _Row] = {
     "version": _Row(
         404, "ModelVersionNotFoundException", "Model version: {version} does not exist for model: {model}"
     ),
+    "default-version": _Row(403, "InvalidModelVersionException", "Cannot remove default version for model {model}"),
+    "clean-up": _Row(408, "RequestTimeoutException", "Timed out while cleaning resources: {model}"),
+    "not-local": _Row(
+        403,
+        "ForbiddenException",
+        "Models are changed only while the server listens on a loopback address.",
+    ),
     "bad-request": _Row(400, "BadRequestException", "{reason}"),
     "too-large": _Row(
         413,

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, Protocol
 
@@ -74,6 +75,8 @@ class Model:
         self.loop = asyncio.get_running_loop()
         self._dispatching = False
         self._round: asyncio.TimerHandle | None = None
+        self._arriving = 0
+        self._drained: list[asyncio.Future[None]] = []
         self._wake: asyncio.TimerHandle | None = None
         self._wake_at = math.inf
         self._batch_seconds = 0.0
@@ -245,6 +248,37 @@ class Model:
             job.client.still_waiting()
         if self.batcher.open:
             self._round = self.loop.call_later(_ROUND, self._make_round)
+        else:
+            self._tell_drained()
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """A request is on its way here: until the block ends the model counts as not drained."""
+        self._arriving += 1
+        try:
+            yield
+        finally:
+            self._arriving -= 1
+            self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if self._is_busy:
+            return
+        for waiter in self._drained:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._drained.clear()
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self.batcher.open or self._arriving)
+
+    async def drained(self) -> None:
+        """Return when every request that arrives or has been accepted has its answer."""
+        if self._is_busy:
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._drained.append(waiter)
+            await waiter
 
     def fail(self) -> None:
         """The workers cannot be started: answer everything, accept nothing until one is back."""

@@ -33,8 +33,16 @@ class DuplicateVersion(ValueError):
         self.version = version
 
 
+class DefaultVersion(ValueError):
+    """The default version cannot go while others stay."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class Registry:
-    """All models. The first registered version of a name is its default, as in TorchServe."""
+    """All models. The first registered version of a name is its default until another is set, as in TorchServe."""
 
     def __init__(self) -> None:
         self._models: dict[str, dict[str, Deployment]] = {}
@@ -57,6 +65,23 @@ class Registry:
         deployment = versions.get(version)
         if deployment is None:
             raise UnknownVersion(name, version)
+        return deployment
+
+    def set_default(self, name: str, version: str) -> None:
+        """Make that version the default. Raises UnknownModel or UnknownVersion."""
+        chosen = self.get(name, version)
+        others = self._models[name]
+        self._models[name] = {version: chosen, **others}
+
+    def remove(self, name: str, version: str | None = None) -> Deployment:
+        """Take out a version, or the default one. Raises UnknownModel, UnknownVersion or DefaultVersion."""
+        deployment = self.get(name, version)
+        versions = self._models[name]
+        if len(versions) > 1 and deployment is self.get(name):
+            raise DefaultVersion(name)
+        del versions[deployment.model.version]
+        if not versions:
+            del self._models[name]
         return deployment
 
     def versions(self, name: str) -> list[Deployment]:

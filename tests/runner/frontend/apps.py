@@ -10,8 +10,10 @@ import httpx
 
 from runner import wire
 from runner.frontend.app import App
+from runner.frontend.control import Actions
 from runner.frontend.health import Health
 from runner.metrics import Metrics
+from runner.pool.control import Control
 from runner.pool.deployment import Deployment
 from runner.pool.model import Model, ModelState
 from runner.pool.placement import Placement
@@ -73,15 +75,20 @@ def deploy(
     return deployment
 
 
+def actions_on(registry: Registry, *, allowed: bool = True) -> Actions:
+    """The management actions over this registry."""
+    return Actions(Control(registry), allowed=allowed)
+
+
 @asynccontextmanager
 async def running_app(
-    answer: Answer | None = echo, *, limit: int = 1000, **config: Any
+    answer: Answer | None = echo, *, limit: int = 1000, allowed: bool = True, **config: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Deployment]]:
     """A client of an app that serves model `m`, and its deployment."""
     registry, metrics = Registry(), Metrics()
     deployment = deploy(registry, metrics, answer=answer, **config)
     health = Health(registry)
     health.started = True
-    transport = httpx.ASGITransport(App(registry, metrics, health, limit))
+    transport = httpx.ASGITransport(App(registry, metrics, health, limit, actions_on(registry, allowed=allowed)))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client, deployment

@@ -10,7 +10,7 @@ from runner.frontend.app import App
 from runner.frontend.health import Health
 from runner.metrics import Metrics
 from runner.pool.registry import Registry
-from tests.runner.frontend.apps import deploy, running_app
+from tests.runner.frontend.apps import actions_on, deploy, running_app
 from tests.runner.loops import in_loop
 
 TEXT = {"content-type": "text/plain"}
@@ -57,7 +57,7 @@ async def test_an_invocation_must_name_its_model_when_there_are_several() -> Non
     registry, metrics = Registry(), Metrics()
     deploy(registry, metrics, "a")
     deploy(registry, metrics, "b")
-    transport = httpx.ASGITransport(App(registry, metrics, Health(registry), 1000))
+    transport = httpx.ASGITransport(App(registry, metrics, Health(registry), 1000, actions_on(registry)))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         unnamed = await client.post("/invocations", content=b"x")
         named = await client.post("/invocations?model_name=b", content=b"x")

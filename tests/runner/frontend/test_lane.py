@@ -15,7 +15,7 @@ from runner.frontend.lane import Lane, LaneProtocol
 from runner.metrics import Metrics
 from runner.pool.deployment import Deployment
 from runner.pool.registry import Registry
-from tests.runner.frontend.apps import Answer, deploy, echo
+from tests.runner.frontend.apps import Answer, actions_on, deploy, echo
 from tests.runner.loops import in_loop
 from tests.runner.pool.workers import Transport, Worker
 
@@ -45,7 +45,7 @@ class Connection:
     def __init__(self, answer: Answer | None = echo, *, limit: int = 1000, **config: Any) -> None:
         registry, metrics = Registry(), Metrics()
         self.deployment: Deployment = deploy(registry, metrics, answer=answer, **config)
-        server_config = http_server(App(registry, metrics, Health(registry), limit), 1.0).config
+        server_config = http_server(App(registry, metrics, Health(registry), limit, actions_on(registry)), 1.0).config
         server_config.load()
         self.protocol: LaneProtocol = server_config.http_protocol_class(  # type: ignore[call-arg]
             config=server_config, server_state=ServerState(), app_state={}
