@@ -24,17 +24,17 @@ from runner.handlers.modules import classes_defined_in, import_file
 Handle = Callable[[Any, Context], Any]
 
 #: Built-in handlers that are here: name → (module, class).
-BUILT_IN = {"base_handler": ("ts.torch_handler.base_handler", "BaseHandler")}
+BUILT_IN = {
+    "base_handler": ("ts.torch_handler.base_handler", "BaseHandler"),
+    "vision_handler": ("ts.torch_handler.vision_handler", "VisionHandler"),
+    "image_classifier": ("ts.torch_handler.image_classifier", "ImageClassifier"),
+    "image_segmenter": ("ts.torch_handler.image_segmenter", "ImageSegmenter"),
+    "object_detector": ("ts.torch_handler.object_detector", "ObjectDetector"),
+    "text_handler": ("ts.torch_handler.text_handler", "TextHandler"),
+    "text_classifier": ("ts.torch_handler.text_classifier", "TextClassifier"),
+}
 #: TorchServe's other built-in names. Archives that use them are known, and refused by name.
-NOT_YET = (
-    "image_classifier",
-    "image_segmenter",
-    "object_detector",
-    "text_classifier",
-    "dali_image_classifier",
-    "vllm_handler",
-    "trt_llm_handler",
-)
+NOT_YET = ("dali_image_classifier", "vllm_handler", "trt_llm_handler")
 
 
 @dataclass(frozen=True, slots=True)

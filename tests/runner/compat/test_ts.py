@@ -141,7 +141,7 @@ def test_the_context_is_ours():
     assert importlib.import_module("ts.context").Context is Context
 
 
-@pytest.mark.parametrize("module", ["ts.torch_handler.vision_handler", "ts.launcher", "ts.utils.nothing"])
+@pytest.mark.parametrize("module", ["ts.torch_handler.dali_handler", "ts.launcher", "ts.utils.nothing"])
 def test_a_name_that_is_not_here_yet_says_so(module):
     hook.install()
 
