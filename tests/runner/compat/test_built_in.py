@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import pytest
 import torch
@@ -137,6 +140,34 @@ def test_an_explanation_without_captum_says_what_to_install(tmp_path):
         501,
         "explanations need captum on the server: pip install captum",
     )
+
+
+def test_an_explanation_is_what_captum_attributes(tmp_path, monkeypatch):
+    asked = []
+
+    class IntegratedGradients:
+        def __init__(self, model):
+            self.model = model
+
+        def attribute(self, tensor, **arguments):
+            asked.append((type(self.model).__name__, arguments))
+            return tensor[:, 0, 0, :2] * 0
+
+    monkeypatch.setitem(sys.modules, "captum", fake_module("captum"))
+    monkeypatch.setitem(
+        sys.modules, "captum.attr", fake_module("captum.attr", IntegratedGradients=IntegratedGradients)
+    )
+    row = raw_row(png(gradient(9, 9)), explain="True")
+
+    assert [abs(value) for value in bodies(classifier(tmp_path).run([row], 1))[0][1]] == [0, 0]
+    assert asked == [("Net", {"target": 0, "n_steps": 15})]
+
+
+def fake_module(name, **members):
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    vars(module).update(members)
+    return module
 
 
 def test_a_segmenter_answers_class_and_probability_of_every_pixel(tmp_path):
