@@ -9,7 +9,6 @@ Rules of the room
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -110,10 +109,7 @@ def open_image(content: bytes | bytearray | memoryview, *, limit_pixels: bool = 
 
     Image.MAX_IMAGE_PIXELS = _PILLOWS_LIMIT if limit_pixels else None
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns up to twice its limit; a server's log is no place for that per request.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(content)).convert("RGB")
+        return Image.open(io.BytesIO(content)).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadRequest(f"the input is not a picture that can be read: {_first_line(error)}") from error
 

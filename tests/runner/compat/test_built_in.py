@@ -70,11 +70,11 @@ class Net(nn.Module):
 """
 
 
-def with_model(folder, handler, model, *, names=None, source=None):
+def with_model(folder, handler, model, *, names=None, source=None, **arguments):
     (folder / "net.py").write_text(model)
     if names is not None:
         (folder / "index_to_name.json").write_text(json.dumps(names))
-    return opened(folder, source, handler=handler, modelFile="net.py", config={"batchSize": 4})
+    return opened(folder, source, handler=handler, modelFile="net.py", config={"batchSize": 4}, **arguments)
 
 
 def classifier(folder, classes=7, **arguments):
@@ -190,9 +190,9 @@ def test_a_detector_takes_pictures_of_different_sizes_and_drops_doubtful_boxes(t
     ]
 
 
-def text_classifier(folder, vocabulary):
+def text_classifier(folder, vocabulary, **arguments):
     torch.save(vocabulary, folder / "source_vocab.pt")
-    return with_model(folder, "text_classifier", BAG, names={"0": "dull", "1": "fine"})
+    return with_model(folder, "text_classifier", BAG, names={"0": "dull", "1": "fine"}, **arguments)
 
 
 def test_a_text_classifier_answers_every_row_of_a_batch(tmp_path):
@@ -215,6 +215,22 @@ def test_a_vocabulary_may_be_a_list_and_lack_a_token_for_the_unknown(tmp_path):
 def test_a_pickled_vocabulary_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(LoadError, match=r"save a plain mapping of tokens to numbers .* or serve with --trust"):
         text_classifier(tmp_path, torch.nn.Flatten())
+
+
+class Vocabulary:
+    """What torchtext's looks like from outside."""
+
+    def get_stoi(self):
+        return {"good": 2}
+
+
+def test_a_trusted_archives_vocabulary_may_be_an_object_as_torchtexts_is(tmp_path, monkeypatch):
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+
+    session = text_classifier(tmp_path, Vocabulary(), trusted=True)
+
+    [(_, answer)] = bodies(session.run([raw_row(b"good", "text/plain")], 1))
+    assert answer["fine"] > 0.7
 
 
 def test_a_missing_vocabulary_is_named(tmp_path):

@@ -74,7 +74,8 @@ def _vocabulary(file: Path) -> Any:
     if not file.is_file():
         raise CannotLoad(f"the vocabulary {file.name} is not in the archive: add it with --extra-files")
     try:
-        vocabulary = torch.load(file)
+        # TORCH_FORCE_WEIGHTS_ONLY_LOAD overrules this in a worker that was not told to trust its archive.
+        vocabulary = torch.load(file, map_location="cpu", weights_only=False)
     except pickle.UnpicklingError as error:
         raise CannotLoad(
             f"{file.name} is a pickled object that torch's weights_only loading refuses; save a plain mapping of "
