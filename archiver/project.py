@@ -31,7 +31,9 @@ BUILT_IN = frozenset(
         "image_segmenter",
         "object_detector",
         "text_classifier",
+        "text_handler",
         "trt_llm_handler",
+        "vision_handler",
         "vllm_handler",
     }
 )

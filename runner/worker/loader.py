@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -24,17 +24,24 @@ from runner.handlers.modules import classes_defined_in, import_file
 Handle = Callable[[Any, Context], Any]
 
 #: Built-in handlers that are here: name → (module, class).
-BUILT_IN = {"base_handler": ("ts.torch_handler.base_handler", "BaseHandler")}
+BUILT_IN = {
+    "base_handler": ("ts.torch_handler.base_handler", "BaseHandler"),
+    "vision_handler": ("ts.torch_handler.vision_handler", "VisionHandler"),
+    "image_classifier": ("ts.torch_handler.image_classifier", "ImageClassifier"),
+    "image_segmenter": ("ts.torch_handler.image_segmenter", "ImageSegmenter"),
+    "object_detector": ("ts.torch_handler.object_detector", "ObjectDetector"),
+    "text_handler": ("ts.torch_handler.text_handler", "TextHandler"),
+    "text_classifier": ("ts.torch_handler.text_classifier", "TextClassifier"),
+}
 #: TorchServe's other built-in names. Archives that use them are known, and refused by name.
-NOT_YET = (
-    "image_classifier",
-    "image_segmenter",
-    "object_detector",
-    "text_classifier",
-    "dali_image_classifier",
-    "vllm_handler",
-    "trt_llm_handler",
-)
+NOT_YET = ("dali_image_classifier", "vllm_handler", "trt_llm_handler")
+#: Service envelopes: name → (module, class).
+ENVELOPES = {
+    "body": ("ts.torch_handler.request_envelope.body", "BodyEnvelope"),
+    "json": ("ts.torch_handler.request_envelope.json", "JSONEnvelope"),
+    "kserve": ("ts.torch_handler.request_envelope.kserve", "KserveEnvelope"),
+    "kservev2": ("ts.torch_handler.request_envelope.kservev2", "KServev2Envelope"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,14 @@ def load_handler(handler: str, context: Context) -> Entry:
     # TorchServe calls a function once without data when the model loads; handlers load their model there.
     entry(None, context)
     return Entry(title, _checked(entry, title), None)
+
+
+def enveloped(entry: Entry, name: str) -> Entry:
+    """The handler behind a service envelope. Raises CannotLoad for a name that is none."""
+    if name not in ENVELOPES:
+        raise CannotLoad(f"there is no service envelope {name}; there are: {', '.join(ENVELOPES)}")
+    module, envelope = ENVELOPES[name]
+    return replace(entry, handle=getattr(importlib.import_module(module), envelope)(entry.handle).handle)
 
 
 def parse(handler: str) -> tuple[str, str]:

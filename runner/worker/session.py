@@ -33,7 +33,7 @@ from runner.optimize.shipped import Shipped
 from runner.worker import failures, rows
 from runner.worker.context import context_for
 from runner.worker.failures import LoadError
-from runner.worker.loader import Entry, load_handler
+from runner.worker.loader import Entry, enveloped, load_handler
 from runner.worker.sample import sample_row
 
 __all__ = ["Answered", "LoadError", "Session", "WrongResult"]
@@ -85,10 +85,9 @@ class Session:
     def load(self) -> dict[str, Any]:
         """`open` without the border: user code's exceptions pass as they are."""
         self._take_over_process()
-        if self._load.envelope:
-            raise CannotLoad(f"the service envelope {self._load.envelope} is not available yet")
         cache = self._compile_cache()
-        self._entry = load_handler(_handler_in(self._load.manifest), self._context)
+        entry = load_handler(_handler_in(self._load.manifest), self._context)
+        self._entry = enveloped(entry, self._load.envelope) if self._load.envelope else entry
         sample = sample_row(self._model_dir, self._config.warmup.input)
         optimised = self._optimise(sample) if cache is None else self._compiling(sample, cache)
         return {

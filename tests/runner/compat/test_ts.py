@@ -124,6 +124,11 @@ def test_the_pt2_block_of_an_old_archive_is_not_compiled_by_the_handler(tmp_path
             ],
         ),
         ("ts.handler_utils.timer", ["timed"]),
+        ("ts.handler_utils.utils", ["import_class"]),
+        ("ts.handler_utils.text_utils", ["ngrams_iterator"]),
+        ("ts.handler_utils.micro_batching", ["MicroBatching"]),
+        ("ts.torch_handler.vision_handler", ["VisionHandler"]),
+        ("ts.torch_handler.text_handler", ["TextHandler"]),
         ("ts.metrics.dimension", ["Dimension"]),
         ("ts.metrics.metric_type_enum", ["MetricTypes"]),
     ],
@@ -141,7 +146,7 @@ def test_the_context_is_ours():
     assert importlib.import_module("ts.context").Context is Context
 
 
-@pytest.mark.parametrize("module", ["ts.torch_handler.vision_handler", "ts.launcher", "ts.utils.nothing"])
+@pytest.mark.parametrize("module", ["ts.torch_handler.dali_handler", "ts.launcher", "ts.utils.nothing"])
 def test_a_name_that_is_not_here_yet_says_so(module):
     hook.install()
 
@@ -201,3 +206,29 @@ def test_a_base_handler_whose_model_file_is_gone_says_so(tmp_path):
 
     with pytest.raises(LoadError, match="Missing the net.py file"):
         opened(tmp_path, None, handler="base_handler", modelFile="net.py")
+
+
+def test_a_class_is_imported_by_its_dotted_name():
+    hook.install()
+    import_class = importlib.import_module("ts.handler_utils.utils").import_class
+
+    assert import_class("collections.OrderedDict").__name__ == "OrderedDict"
+    assert import_class("nn.Linear", "torch") is torch.nn.Linear
+
+
+def test_a_handler_can_be_tested_with_a_mock_context(tmp_path):
+    hook.install()
+    (tmp_path / "net.py").write_text("from torch import nn\nclass Net(nn.Identity):\n    pass\n")
+    (tmp_path / "config.yaml").write_text("handler: {shout: true}\n")
+    name = "ts.torch_handler.unit_tests.test_utils.mock_context"
+    context = importlib.import_module(name).MockContext(
+        model_pt_file=None, model_dir=tmp_path, model_file="net.py", model_yaml_config_file="config.yaml"
+    )
+    handler = importlib.import_module("ts.torch_handler.base_handler").BaseHandler()
+    handler.initialize(context)
+
+    assert handler.handle([{"body": [1, 2]}], context) == [[1, 2]]
+    assert (handler.model_yaml_config, context.get_request_id()) == ({"handler": {"shout": True}}, "0")
+    context.explain = True
+    with pytest.raises(NotImplementedError, match="has no get_insights"):
+        handler.handle([{"body": [1, 2]}], context)

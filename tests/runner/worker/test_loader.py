@@ -93,8 +93,8 @@ def test_the_built_in_base_handler_is_found_without_a_file(tmp_path):
         (CLASS, "other.py", "the handler other.py is not in the archive; Python files there: handler.py"),
         (
             CLASS,
-            "image_classifier",
-            "the built-in handler image_classifier is not available yet (see docs/torchserve.md)",
+            "vllm_handler",
+            "the built-in handler vllm_handler is not available yet (see docs/torchserve.md)",
         ),
         (
             CLASS,

@@ -152,9 +152,10 @@ class TestBadHandlersAtLoad:
     def test_no_handler_in_the_manifest(self, tmp_path):
         assert failed_to_open(tmp_path, None, handler=None).message == "the manifest names no handler"
 
-    def test_an_envelope_is_refused_by_name(self, tmp_path):
+    def test_an_unknown_envelope_is_refused_by_name(self, tmp_path):
         assert (
-            "envelope kservev2 is not available yet" in failed_to_open(tmp_path, "x=1", envelope="kservev2").message
+            failed_to_open(tmp_path, "def handle(data, context): ...", envelope="kserve3").message
+            == "there is no service envelope kserve3; there are: body, json, kserve, kservev2"
         )
 
 

@@ -1,0 +1,13 @@
+"""ts.handler_utils.utils"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def import_class(class_name: str, module_prefix: str | None = None) -> Any:
+    """The class of a dotted name, in `module_prefix` if given. Raises ImportError or AttributeError."""
+    module, _, name = class_name.rpartition(".")
+    path = ".".join(filter(None, [module_prefix, module]))
+    return getattr(importlib.import_module(path), name)
