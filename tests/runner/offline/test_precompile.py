@@ -32,13 +32,13 @@ pt2: {compile: {enable: true, backend: %s}, minSpeedup: 0.0001}
 """
 
 
-def project(folder, config):
+def project(folder, config, handler=HANDLER):
     """A project in `folder`; its `archive create --precompile cpu`."""
-    (folder / "handler.py").write_text(HANDLER)
+    (folder / "handler.py").write_text(handler)
     (folder / "sample.json").write_text("[1, 2, 3, 4, 5, 6]")
     (folder / "model-config.yaml").write_text(config)
     return archive_command(
-        *("create", "--model-name", "rows", "--handler", "handler.py", "--config-file", "model-config.yaml"),
+        *("create", "--model-name", "rows", "--handler", "handler.py:Rows", "--config-file", "model-config.yaml"),
         *("--extra-files", "sample.json", "--precompile", "cpu", "--export-path", "out"),
         cache=folder / "cache",
         cwd=folder,
@@ -92,6 +92,34 @@ def test_a_precompiled_archive_starts_with_what_it_brings(tmp_path):
     assert started(archive, cache=tmp_path / "fresh") == "shipped with the archive"
     state = started(archive, "--set", "batchSize=2", cache=tmp_path / "other")
     assert state == "made: what the archive brings is for settings.batch_size 4 and not 2"
+
+
+LOOKING = """
+import torch
+from runner.handlers import Handler
+
+class Looking(torch.nn.Linear):
+    def forward(self, x):
+        scores = super().forward(x)
+        return scores * 2 if scores.sum().item() > 1e9 else torch.softmax(scores, -1)
+
+class Rows(Handler):
+    def load_model(self):
+        return Looking(6, 4).eval()
+    def preprocess(self, payload):
+        return torch.tensor(payload, dtype=torch.float32)
+    def postprocess(self, output):
+        return output.tolist()
+"""
+
+
+@pytest.mark.slow
+def test_a_model_that_is_no_one_graph_ships_the_compilers_cache(tmp_path):
+    succeeded(project(tmp_path, (COMPILED % "inductor").replace("batchSize: 4", "batchSize: 2"), LOOKING))
+    archive = tmp_path / "out" / "rows.mar"
+    told = json.loads(succeeded(archive_command("inspect", str(archive), "--json")))
+    assert any(file["name"].endswith(".so") for file in told["files"] if file["role"] == "precompiled")
+    assert started(archive, cache=tmp_path / "fresh") == "shipped with the archive"
 
 
 def started(*arguments, cache):
