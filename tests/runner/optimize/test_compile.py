@@ -114,6 +114,18 @@ def test_buckets_serve_every_size_without_another_compile(make, buckets):
     assert guard_of(handler.model).recompiles == guard_of(handler.model).failures == 0
 
 
+@pytest.mark.parametrize("dynamic", ["auto", True])
+def test_sequences_of_other_lengths_than_the_samples_run_compiled(dynamic):
+    handler, plain = encoder(), encoder()
+    optimise(handler, compiled("aot_eager", dynamic=dynamic), CPU)
+    for batch, length in ((1, 3), (4, 11), (2, 29)):
+        with torch.inference_mode():
+            ids = torch.arange(batch * length).reshape(batch, length) % 50
+            inputs = {"tokens": ids, "mask": torch.ones(batch, length, dtype=torch.bool)}
+            same_tensors(handler.model(**inputs), plain.model(**inputs))
+    assert guard_of(handler.model).recompiles == 0
+
+
 def same_tensors(got, wanted):
     assert type(got) is type(wanted)
     for left, right in zip(tensors_in(got), tensors_in(wanted), strict=True):
