@@ -12,15 +12,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from runner.optimize.bounds import bounds_of
 from runner.optimize.compile_plan import CompilePlan
 from runner.optimize.edge import Call, Edge, Forward
 from runner.optimize.guarded import Guarded
 from runner.optimize.lengths import check_lengths
 from runner.optimize.package import PROGRAM, Free, Program, build, load, same_structure, write_sample
 from runner.optimize.step import Change, StepFailed
-from runner.optimize.tensors import mapped, tensors_in
+from runner.optimize.tensors import tensors_in
 
 _FOLDER = "package"
 
@@ -89,10 +88,7 @@ class AheadOfTime(Change):
             raise StepFailed("what the model takes or returns depends on the batch size")
         if not tensors_in(many.inputs):
             raise StepFailed("the model takes no tensors")
-        # Plain copies: the handler's may have been made in inference mode.
-        with torch.inference_mode(False):
-            args, kwargs = mapped(many.inputs, torch.Tensor.clone)
-            return Call(self._edge.converted(args, kwargs), many.output, 0.0)
+        return self._edge.inner_call(many)
 
     def _program(self, sample: Call) -> Program:
         return Program(self._edge.module, self._edge.own, sample, self._around)
@@ -111,14 +107,15 @@ class AheadOfTime(Change):
 
     def _free(self, sample: Call) -> Free:
         rows, tensors = self._edge.rows, tensors_in(sample.inputs)
+        bounds = bounds_of(self._edge.module, self._edge.own, sample, rows)
         largest = max(self._plan.sizes)
         if rows is None:
             if largest > 1:
                 raise StepFailed("the sample does not show which dimensions are the batch")
-            return Free(tuple({} for _ in tensors), 1)
+            return Free(tuple({} for _ in tensors), 1, bounds)
         batch = ({0: "batch"} if has_rows else {} for has_rows in rows.inputs)
         lengths = (dict.fromkeys(dims, "length") for dims in rows.lengths)
-        return Free(tuple({**a, **b} for a, b in zip(batch, lengths, strict=True)), largest)
+        return Free(tuple({**a, **b} for a, b in zip(batch, lengths, strict=True)), largest, bounds)
 
     def _options(self) -> dict[str, Any]:
         """Inductor's. The thread count is left to the worker that runs the code."""

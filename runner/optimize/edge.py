@@ -116,11 +116,13 @@ class Edge:
         else:
             self.module.forward = self.own
 
-    def converted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A call's arguments as `inner` gets them."""
-        for layer in self.layers:
-            args, kwargs = mapped(args, layer.before), mapped(kwargs, layer.before)
-        return args, kwargs
+    def inner_call(self, call: Call) -> Call:
+        """A watched call as `inner` got it. Its inputs are plain copies: the handler's may be inference tensors."""
+        with torch.inference_mode(False):
+            args, kwargs = mapped(call.inputs, torch.Tensor.clone)
+            for layer in self.layers:
+                args, kwargs = mapped(args, layer.before), mapped(kwargs, layer.before)
+        return Call((args, kwargs), call.output, 0.0)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.watch is not None:

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from runner.optimize.batch import Padded, Rows
+from runner.optimize.bounds import Bounds, bounds_of
 from runner.optimize.compile_plan import BUCKETS, STATIC, UNBACKED, CompilePlan
 from runner.optimize.edge import Edge, Forward
 from runner.optimize.guarded import Guarded, Unfit
 from runner.optimize.step import Change, StepFailed
-from runner.optimize.tensors import mapped
+from runner.optimize.tensors import mapped, tensors_in
 
 #: What torch says under the stance `fail_on_recompile`; it has no class of its own for it (2.13).
 _WOULD_RECOMPILE = "Detected recompile when torch.compile stance is 'fail_on_recompile'"
@@ -68,8 +69,15 @@ class JustInTime(Change):
 
     def keep(self) -> None:
         assert self._compiled is not None
-        self._edge.inner = Guarded(_never_recompiling(self._compiled), self._edge.own)
+        self._edge.inner = Guarded(_never_recompiling(self._compiled, self._bounds()), self._edge.own)
         torch.compiler.set_stance("eager_on_recompile")
+
+    def _bounds(self) -> Bounds:
+        """Known where the sample is one call of the model."""
+        if not self._edge.samples:
+            return Bounds()
+        sample = self._edge.inner_call(self._edge.samples[-1])
+        return bounds_of(self._edge.module, self._edge.own, sample, self._edge.rows)
 
     def drop(self) -> None:
         self._compiled = None
@@ -200,11 +208,12 @@ def _own_memory(compiled: Forward) -> Callable[..., Any]:
     return forward
 
 
-def _never_recompiling(compiled: Forward) -> Forward:
+def _never_recompiling(compiled: Forward, bounds: Bounds) -> Forward:
     """Within the call a recompile is an error, so that it can be counted. Around it, for what handlers compile
     themselves, torch's stance is to run eager."""
 
     def forward(*args: Any, **kwargs: Any) -> Any:
+        bounds.check(tensors_in((args, kwargs)))
         try:
             with torch.compiler.set_stance("fail_on_recompile"):
                 return compiled(*args, **kwargs)

@@ -18,7 +18,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,6 +26,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from runner.optimize.bounds import Bounds
 from runner.optimize.edge import Call, Forward
 from runner.optimize.guarded import Unfit
 from runner.optimize.step import StepFailed
@@ -49,11 +50,13 @@ class Dim:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One tensor that the code takes. A dimension is a size or a `Dim`."""
+    """One tensor that the code takes. A dimension is a size or a `Dim`. `below`: its numbers look up a table of this
+    size, see `bounds`."""
 
     dtype: str
     dims: tuple[int | Dim, ...]
     channels_last: bool = False
+    below: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class Signature:
         """Raises ValueError, TypeError or KeyError for what `to_json` did not write."""
         plain = json.loads(text)
         inputs = (
-            Input(each["dtype"], tuple(_dim(dim) for dim in each["dims"]), each["channels_last"])
+            Input(each["dtype"], tuple(_dim(dim) for dim in each["dims"]), each["channels_last"], each["below"])
             for each in plain["inputs"]
         )
         return cls(plain["device"], tuple(inputs))
@@ -86,6 +89,11 @@ class Signature:
             self._fitted(place, tensor, wanted, sizes)
             for place, (tensor, wanted) in enumerate(zip(tensors, self.inputs, strict=True))
         ]
+
+    @property
+    def bounds(self) -> Bounds:
+        """Of the inputs' numbers; `fitted` knows the lengths."""
+        return Bounds({place: each.below for place, each in enumerate(self.inputs) if each.below is not None})
 
     def _fitted(self, place: int, tensor: torch.Tensor, wanted: Input, sizes: dict[str, int]) -> torch.Tensor:
         if _name(tensor.dtype) != wanted.dtype or tensor.device.type != self.device:
@@ -120,10 +128,12 @@ def _name(dtype: torch.dtype) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """Which dimensions of the inputs change: per tensor, dimension → name. `largest`: of the batch."""
+    """Which dimensions of the inputs change: per tensor, dimension → name. `largest`: of the batch. `bounds`: how far
+    their numbers and lengths may go."""
 
     dims: tuple[Mapping[int, str], ...]
     largest: int
+    bounds: Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +200,13 @@ def _signature(exported: Any, tensors: Sequence[torch.Tensor], free: Free) -> Si
     shapes = _shapes_of_inputs(exported)
     ranges = {str(symbol): found for symbol, found in exported.range_constraints.items()}
     inputs = []
-    for tensor, shape, named in zip(tensors, shapes, free.dims, strict=True):
-        dims = tuple(_settled(size, ranges) for size in shape)
+    for place, (tensor, shape, named) in enumerate(zip(tensors, shapes, free.dims, strict=True)):
+        dims = tuple(
+            _bounded(_settled(size, ranges), free.bounds.longest.get((place, dim))) for dim, size in enumerate(shape)
+        )
         if any(name == "batch" and isinstance(dims[dim], int) for dim, name in named.items()):
             raise StepFailed("the model is only for the sample's batch size")
-        inputs.append(Input(_name(tensor.dtype), dims, _is_channels_last(tensor)))
+        inputs.append(Input(_name(tensor.dtype), dims, _is_channels_last(tensor), free.bounds.below.get(place)))
     return Signature(tensors[0].device.type, tuple(inputs))
 
 
@@ -213,6 +225,13 @@ def _settled(size: Any, ranges: Mapping[str, Any]) -> int | Dim:
     lower, upper = ranges[name].lower, ranges[name].upper
     # Without a limit it is one of several infinities, which only compare.
     return Dim(name, max(int(lower), 1), int(upper) if upper < _NO_SIZE else None)
+
+
+def _bounded(dim: int | Dim, most: int | None) -> int | Dim:
+    """The dimension, no larger than that."""
+    if isinstance(dim, int) or most is None:
+        return dim
+    return replace(dim, most=most if dim.most is None else min(dim.most, most))
 
 
 def _is_channels_last(tensor: torch.Tensor) -> bool:
@@ -250,11 +269,13 @@ def load(folder: Path, sample: Call, device: torch.device) -> Forward:
     """
     signature = read_signature(folder)
     runner = _runner(folder, device)
+    bounds = signature.bounds
     template, answer = (mapped(value, _emptied) for value in (sample.inputs, sample.output))
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        tensors = _same_call((args, kwargs), template)
-        return _filled(answer, runner.run(signature.fitted(tensors)))
+        tensors = signature.fitted(_same_call((args, kwargs), template))
+        bounds.check(tensors)
+        return _filled(answer, runner.run(tensors))
 
     return forward
 
