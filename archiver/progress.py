@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 Advance = Callable[[int], None]
 #: Opened with what is being done and the bytes there are to do.
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
+#: Opened around work whose end is not known; called with what is being done.
+Working = Callable[[], AbstractContextManager[Callable[[str], None]]]
 
 
 @contextmanager

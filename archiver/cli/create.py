@@ -72,7 +72,7 @@ def _packer(devices: tuple[str, ...]) -> Callable[..., Summary]:
     if not devices:
         return pack.create
     create: Callable[..., Summary] = importlib.import_module("runner.offline.create").create
-    return partial(create, devices=devices)
+    return partial(create, devices=devices, working=console.working)
 
 
 def _project(folder: Path | None, flags: dict[str, Any]) -> Project:

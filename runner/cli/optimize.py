@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -55,15 +53,11 @@ def optimize(
 
     chosen = tuple(name for name in devices if name != "none") if devices else None
     wanted = Wanted(device, chosen, overrides({}, settings), dry_run)
-    told = console.note if sys.stderr.isatty() else _quiet
-    outcome = optimize(archive, target, wanted, console.progress, told)
+    with console.working() as told:
+        outcome = optimize(archive, target, wanted, told)
     if as_json:
         console.out_json(table.plain(outcome))
         return
     for line in table.lines(outcome):
         console.out(line)
     console.out(f"{target}" if outcome.target else "nothing was written (--dry-run)")
-
-
-def _quiet(_: Any) -> None:
-    """Pipes carry results alone."""

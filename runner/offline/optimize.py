@@ -23,7 +23,6 @@ from archiver.config.model import ModelConfig, to_plain
 from archiver.errors import ArchiveError
 from archiver.manifest import PRECOMPILED, Manifest
 from archiver.members import Member
-from archiver.progress import Progress
 from archiver.repack import content_of, members_of, repack
 from archiver.store import Unpacked, unpack
 from runner import wire
@@ -77,18 +76,19 @@ class Wanted:
     dry_run: bool
 
 
-def optimize(source: Path, target: Path, wanted: Wanted, progress: Progress, told: Callable[[str], None]) -> Outcome:
+def optimize(source: Path, target: Path, wanted: Wanted, told: Callable[[str], None]) -> Outcome:
     """Write the optimised archive. `told`: hears what is being done.
 
     Raises OptimizeFailed, ModelFailed and PrecompileFailed (nothing was written), and what opening an archive raises.
     """
-    opened = unpack(source, progress=progress)
+    told("opening the archive")
+    opened = unpack(source)
     here = settled(opened.config_text, opened.manifest.config_file or "", wanted.device, wanted.flags)
     devices = _devices(wanted, here)
     _check_worth(here.config, devices)
     with tempfile.TemporaryDirectory(prefix="archive-optimize-") as folder:
         run = _Run(source, opened, here, Path(folder), told)
-        return run.outcome(target, devices, wanted.dry_run, progress)
+        return run.outcome(target, devices, dry_run=wanted.dry_run)
 
 
 def _devices(wanted: Wanted, here: Settled) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class _Run:
         self._dtypes: Mapping[str, str] = {}
         self._own_file: str | None = None
 
-    def outcome(self, target: Path, devices: Sequence[str], dry_run: bool, progress: Progress) -> Outcome:
+    def outcome(self, target: Path, devices: Sequence[str], *, dry_run: bool) -> Outcome:
         original = self._column(ORIGINAL, self._opened, _eager(self._here.config), self._source)
         declared = self._column(DECLARED, self._opened, self._here.config, self._source)
         weights = self._rewritten()
@@ -135,12 +135,12 @@ class _Run:
             self._told("compiling" if devices else "measuring the new archive")
             artefacts = stack.enter_context(compiled_for(opened, devices))
             members, manifest = with_artefacts(opened, artefacts)
-            repack(draft, members, manifest, progress)
+            repack(draft, members, manifest)
             final = unpack(draft, cache=self._folder / "drafts")
             optimised = self._column(OPTIMISED, final, self._here.config, draft)
             self._check(optimised)
             if not dry_run:
-                repack(target, members_of(final.manifest, final.model_dir), _with_report(final, optimised), progress)
+                repack(target, members_of(final.manifest, final.model_dir), _with_report(final, optimised))
             size = sum(artefact.size for artefact in artefacts)
         return Outcome((original, declared, optimised), tuple(weights), size, None if dry_run else target)
 
@@ -171,17 +171,14 @@ class _Run:
         return compare([wanted], [got])
 
     def _rewritten(self) -> list[Rewritten]:
-        members = members_of(self._opened.manifest, self._opened.model_dir)
         folder = self._folder / "weights"
-        found = (rewrite(each, self._dtypes, folder, own_loader=each.name == self._own_file) for each in members)
+        found = (rewrite(each, self._dtypes, folder, own_loader=each.name == self._own_file) for each in self._own())
         return [each for each in found if each is not None]
 
     def _packed(self, weights: Iterable[Rewritten]) -> tuple[list[Member], Manifest]:
-        """The members with the rewritten ones, and the manifest with their names. Old compiled code is for the old
-        content."""
+        """The members with the rewritten ones, and the manifest with their names."""
         new = {each.before.name: each.after for each in weights}
         manifest = self._opened.manifest
-        own = (each for each in members_of(manifest, self._opened.model_dir) if each.role != PRECOMPILED)
         file = manifest.serialized_file
         renamed = replace(
             manifest,
@@ -189,7 +186,12 @@ class _Run:
             precompiled=(),
             parent=f"sha256:{_digest(self._opened, self._source)}",
         )
-        return [new.get(each.name, each) for each in own], renamed
+        return [new.get(each.name, each) for each in self._own()], renamed
+
+    def _own(self) -> list[Member]:
+        """The original's members without code that was compiled for it."""
+        members = members_of(self._opened.manifest, self._opened.model_dir)
+        return [each for each in members if each.role != PRECOMPILED]
 
     def _check(self, optimised: Column) -> None:
         """Raises OptimizeFailed when the new archive's answers are too far from the original's."""
