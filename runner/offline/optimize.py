@@ -23,12 +23,13 @@ from archiver.config.model import ModelConfig, to_plain
 from archiver.errors import ArchiveError
 from archiver.manifest import PRECOMPILED, Manifest
 from archiver.members import Member
-from archiver.repack import content_of, members_of, repack
+from archiver.repack import content_of, member_of, members_of, repack
 from archiver.store import Unpacked, unpack
 from runner import wire
 from runner.local import Settled, order, settled
 from runner.offline.artefacts import compiled_for, with_artefacts
 from runner.offline.process import LoadedModel
+from runner.offline.settings import config_file
 from runner.offline.weights import Rewritten, rewrite
 from runner.optimize.edge import Call
 from runner.optimize.verify import Verdict, compare
@@ -87,7 +88,7 @@ def optimize(source: Path, target: Path, wanted: Wanted, told: Callable[[str], N
     devices = _devices(wanted, here)
     _check_worth(here.config, devices)
     with tempfile.TemporaryDirectory(prefix="archive-optimize-") as folder:
-        run = _Run(source, opened, here, Path(folder), told)
+        run = _Run(source, opened, here, wanted.flags, Path(folder), told)
         return run.outcome(target, devices, dry_run=wanted.dry_run)
 
 
@@ -112,11 +113,18 @@ class _Run:
     """One archive's way through the stages."""
 
     def __init__(
-        self, source: Path, opened: Unpacked, here: Settled, folder: Path, told: Callable[[str], None]
+        self,
+        source: Path,
+        opened: Unpacked,
+        here: Settled,
+        flags: Mapping[str, Any],
+        folder: Path,
+        told: Callable[[str], None],
     ) -> None:
         self._source = source
         self._opened = opened
         self._here = here
+        self._flags = flags
         self._folder = folder
         self._told = told
         self._batches = tuple(sorted({1, here.config.batch_size}))
@@ -186,7 +194,16 @@ class _Run:
             precompiled=(),
             parent=f"sha256:{_digest(self._opened, self._source)}",
         )
-        return [new.get(each.name, each) for each in self._own()], renamed
+        members = [new.get(each.name, each) for each in self._own()]
+        return self._configured(members, renamed) if self._flags else (members, renamed)
+
+    def _configured(self, members: list[Member], manifest: Manifest) -> tuple[list[Member], Manifest]:
+        """With the command line's settings in the config."""
+        folder = self._folder / "config"
+        file = config_file(folder, self._opened.config_text, manifest.config_file, self._flags)
+        name = file.relative_to(folder).as_posix()
+        kept = [each for each in members if each.name != name]
+        return [*kept, member_of(name, file, "config")], replace(manifest, config_file=name)
 
     def _own(self) -> list[Member]:
         """The original's members without code that was compiled for it."""

@@ -127,6 +127,17 @@ def test_it_serves_what_the_original_serves(done):
     assert answers[0] == answers[1]
 
 
+def test_settings_of_the_command_line_are_what_the_new_archive_declares(tmp_path):
+    plain = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 4\nwarmup: {input: sample.json}\nlabel: mine\n"
+    original = make(tmp_path / "a", plain)
+    succeeded(optimize(original, "-o", tmp_path / "b.mar", "--set", "precision=bf16", cache=tmp_path / "cache"))
+    shown = json.loads(succeeded(archive_command("inspect", str(tmp_path / "b.mar"), "--json")))
+    settings = {row["key"]: (row["value"], row["origin"]) for row in shown["config"]}
+    assert settings["precision.dtype"] == ("bf16", "yaml")
+    assert settings["batchSize"] == (4, "yaml")
+    assert settings["label"] == ("mine", "yaml")
+
+
 def test_a_dry_run_prints_the_table_and_writes_nothing(done, tmp_path):
     folder, _, _ = done
     ran = optimize(folder / "rows.mar", "-o", tmp_path / "never.mar", "--dry-run", cache=folder / "cache")
