@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -76,6 +77,11 @@ def _announce(service: Service) -> None:
     help="Largest body, in bytes.",
 )
 @click.option("--drain-timeout", default=30.0, show_default=True, help="Seconds for accepted requests when stopping.")
+@click.option(
+    "--model-store",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder whose archives may be registered over HTTP.",
+)
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
     "--log-level",
@@ -93,6 +99,7 @@ def serve(
     settings: tuple[str, ...],
     max_request_size: int,
     drain_timeout: float,
+    model_store: Path | None,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -104,13 +111,14 @@ def serve(
     model name.
     """
     from runner import logs
-    from runner.service import Served, ServerSettings, run_service
+    from runner.deploying import named as order_of
+    from runner.service import ServerSettings, run_service
 
     named = {".".join(o.path): config[_parameter(o)] for o in options() if config[_parameter(o)] is not None}
     if workers is not None:
         named |= {"minWorkers": workers, "maxWorkers": workers}
     flags = overrides(named, settings)
-    served = [Served.parse(text) for text in archives]
+    orders = [order_of(text) for text in archives]
     logs.set_up(log_level, as_json=json_logs)
-    server = ServerSettings(host, port, flags, max_request_size, drain_timeout, trust)
-    run_service(server, served, _announce, console.progress)
+    server = ServerSettings(host, port, flags, max_request_size, drain_timeout, trust, model_store)
+    run_service(server, orders, _announce, console.progress)

@@ -67,13 +67,14 @@ def describe(deployment: Deployment) -> dict[str, Any]:
     """TorchServe's keys first, then `status`, `settings`, `applied`, `placement`, `archive` and `lastError`."""
     model, config, supervisor = deployment.model, deployment.model.config, deployment.supervisor
     error = supervisor.last_error
+    least, most = deployment.declared_workers()
     return {
         "modelName": model.name,
         "modelVersion": model.version,
         "modelUrl": deployment.url,
         "runtime": deployment.manifest.get("runtime", "python"),
-        "minWorkers": config.min_workers or supervisor.size,
-        "maxWorkers": config.max_workers or supervisor.size,
+        "minWorkers": least,
+        "maxWorkers": most,
         "batchSize": config.batch_size,
         "maxBatchDelay": config.max_batch_delay,
         "responseTimeout": config.response_timeout,

@@ -77,6 +77,60 @@ def _get(
     return {"get": {"parameters": parameters or [], "responses": responses}}
 
 
+def _parameter(name: str, text: str, kind: str = "integer", *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": text, "required": required, "schema": {"type": kind}}
+
+
+_WAIT = _parameter("synchronous", "Answer when it is done, else 202 at once.", "boolean")
+_REGISTER = [
+    _parameter("url", "Name of an archive in the model store.", "string", required=True),
+    _parameter("model_name", "Serve it under this name.", "string"),
+    _parameter("initial_workers", "How many workers; default: what its config says."),
+    _parameter("batch_size", "batchSize of its config."),
+    _parameter("max_batch_delay", "maxBatchDelay of its config, in milliseconds."),
+    _parameter("response_timeout", "responseTimeout of its config, in seconds."),
+    _parameter("startup_timeout", "startupTimeout of its config, in seconds."),
+    _WAIT,
+]
+_SCALE = [
+    _parameter("min_worker", "How many workers from now on; default: 1."),
+    _parameter("max_worker", "Not fewer than min_worker."),
+    _WAIT,
+]
+
+
+def _act(method: str, text: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    """A management action."""
+    refusals = _errors(
+        _400="A parameter is missing or wrong.",
+        _403="The server does not take this action.",
+        _404="No such model or version.",
+        _409="That version is registered already.",
+        _500="Its workers cannot be started.",
+    )
+    return {method: {"parameters": parameters, "responses": {**_ok(text), **refusals}}}
+
+
+def _management() -> dict[str, Any]:
+    scale = _act("put", "Change the number of workers.", [_MODEL, *_SCALE])
+    leave = _act("delete", "Unregister: accepted requests are answered first.", [_MODEL])
+    described = _get("The default version: settings, workers, what was applied.", [_MODEL])
+    one = [_MODEL, _VERSION]
+    return {
+        "/models": {
+            **_get("Names and archives of the served models."),
+            **_act("post", "Register an archive of the model store.", _REGISTER),
+        },
+        "/models/{model}": {**described, **scale, **leave},
+        "/models/{model}/{version}": {
+            **_get("One version, or `all`.", one),
+            **_act("put", "Change the number of workers.", [*one, *_SCALE]),
+            **_act("delete", "Unregister: accepted requests are answered first.", one),
+        },
+        "/models/{model}/{version}/set-default": _act("put", "The version that answers when none is asked for.", one),
+    }
+
+
 def document() -> dict[str, Any]:
     """The document, as plain values."""
     return {
@@ -102,9 +156,7 @@ def document() -> dict[str, Any]:
             "/v2/models/{model}/versions/{version}/ready": _get("The same of one version.", [_MODEL, _VERSION]),
             "/v2/models/{model}/infer": _predict([_MODEL]),
             "/v2/models/{model}/versions/{version}/infer": _predict([_MODEL, _VERSION]),
-            "/models": _get("Names and archives of the served models."),
-            "/models/{model}": _get("The default version: settings, workers, what was applied.", [_MODEL]),
-            "/models/{model}/{version}": _get("One version, or `all`.", [_MODEL, _VERSION]),
+            **_management(),
             "/ping": _get("Every model has a READY worker."),
             "/livez": _get("The server is alive."),
             "/readyz": _get("Every model can answer now."),

@@ -46,6 +46,10 @@ TABLE: dict[str, _Row] = {
         404, "ModelVersionNotFoundException", "Model version: {version} does not exist for model: {model}"
     ),
     "default-version": _Row(403, "InvalidModelVersionException", "Cannot remove default version for model {model}"),
+    "duplicate-version": _Row(
+        409, "ConflictStatusException", "Model version {version} is already registered for model {model}"
+    ),
+    "load-failed": _Row(500, "InternalServerException", "Failed to start workers for model {model}: {reason}"),
     "clean-up": _Row(408, "RequestTimeoutException", "Timed out while cleaning resources: {model}"),
     "not-local": _Row(
         403,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from runner.pool.deployment import Deployment
-from runner.pool.registry import Registry
+from runner.pool.registry import DuplicateVersion, Registry
 
 log = logging.getLogger("archive.server")
 
@@ -18,13 +22,72 @@ class CleanUpTimeout(Exception):
     """The model was still answering requests when its time was over; they have been answered 503."""
 
 
-class Control:
-    """Changes of the registry that outlast one call: a version that leaves answers what it accepted."""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An archive to register, perhaps under another model name."""
 
-    def __init__(self, registry: Registry, unregister_timeout: float = UNREGISTER_TIMEOUT) -> None:
+    path: Path
+    name: str | None = None
+
+
+#: An order and config keys → a deployment that is not started yet.
+Prepare = Callable[[Order, Mapping[str, Any]], Awaitable[Deployment]]
+
+
+class Control:
+    """Changes of the registry that outlast one call: a version that comes is found when its workers are READY, one
+    that leaves answers what it accepted. `prepare`: how an archive becomes a deployment."""
+
+    def __init__(self, registry: Registry, prepare: Prepare, unregister_timeout: float = UNREGISTER_TIMEOUT) -> None:
         self._registry = registry
+        self._prepare = prepare
         self._timeout = unregister_timeout
+        self._coming: dict[tuple[str, str], Deployment] = {}
         self._leaving: list[Deployment] = []
+        self._scaling: dict[int, asyncio.Lock] = {}
+
+    async def prepare(self, order: Order, asked: Mapping[str, Any], workers: int | None) -> Deployment:
+        """A deployment to `start`, its name taken. `workers`: how many, None for what its config says.
+
+        Raises DuplicateVersion, and what preparing raises.
+        """
+        deployment = await self._prepare(order, asked)
+        model = deployment.model
+        key = (model.name, model.version)
+        if key in self._coming or self._registry.has(*key):
+            raise DuplicateVersion(*key)
+        self._coming[key] = deployment
+        if workers is not None:
+            deployment.supervisor.declare([deployment.seat(number) for number in range(workers)])
+            deployment.declare_workers(workers, workers)
+        return deployment
+
+    async def start(self, deployment: Deployment) -> None:
+        """Start its workers; when all are READY it can be found. Raises LoadError, and then it is gone."""
+        model = deployment.model
+        try:
+            await deployment.supervisor.start()
+            self._registry.add(deployment)
+        except BaseException:
+            await deployment.supervisor.stop()
+            raise
+        finally:
+            self._coming.pop((model.name, model.version), None)
+        deployment.log_report()
+        log.info("%s: version %s is registered, %d workers", model.name, model.version, deployment.supervisor.size)
+
+    def find(self, name: str, version: str | None) -> Deployment:
+        """The version, or the default one. Raises UnknownModel or UnknownVersion."""
+        return self._registry.get(name, version)
+
+    async def scale(self, name: str, version: str | None, least: int, most: int) -> None:
+        """Have so many workers; who leaves finishes what it was sent. Raises UnknownModel, UnknownVersion, and
+        LoadError, after which there are as many as before."""
+        deployment = self._registry.get(name, version)
+        async with self._scaling.setdefault(id(deployment), asyncio.Lock()):
+            await deployment.supervisor.resize([deployment.seat(number) for number in range(least)])
+            deployment.declare_workers(least, most)
+        log.info("%s: version %s has %d workers", name, deployment.model.version, least)
 
     def set_default(self, name: str, version: str) -> None:
         """That version answers from now on when none is asked for. Raises UnknownModel or UnknownVersion."""
@@ -37,6 +100,7 @@ class Control:
         Raises UnknownModel, UnknownVersion, DefaultVersion, and CleanUpTimeout.
         """
         deployment = self._registry.remove(name, version)
+        self._scaling.pop(id(deployment), None)
         self._leaving.append(deployment)
         log.info("%s: version %s is unregistered", name, deployment.model.version)
         # A client that hangs up must not leave the workers behind.
@@ -57,5 +121,6 @@ class Control:
             await deployment.supervisor.stop()
 
     async def close(self) -> None:
-        """The server stops: end the workers of versions that are still leaving."""
-        await asyncio.gather(*(self._end(deployment) for deployment in [*self._leaving]))
+        """The server stops: end the workers of versions that are still coming or leaving."""
+        coming = [deployment.supervisor.stop() for deployment in self._coming.values()]
+        await asyncio.gather(*coming, *(self._end(deployment) for deployment in [*self._leaving]))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from archiver.config.origins import Origin
 from runner.metrics import Gauges, ModelMetrics
 from runner.pool.link import Link
 from runner.pool.model import Model
 from runner.pool.placement import Placement
-from runner.pool.supervisor import Supervisor
+from runner.pool.supervisor import Seat, Supervisor
+
+log = logging.getLogger("archive.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,8 @@ class Deployment:
     """What is known about it.
 
     `url`: the archive as the user named it; `digest`: sha256 of its content; `settings`: every effective value
-    with its origin; `not_applied`: what is declared and has no effect here; `manifest`: as the archive has it.
+    with its origin; `not_applied`: what is declared and has no effect here; `manifest`: as the archive has it;
+    `seat`: a worker's number → what it is to load, and where.
     """
 
     url: str
@@ -29,6 +35,7 @@ class Deployment:
     model: Model
     supervisor: Supervisor
     metrics: ModelMetrics
+    seat: Callable[[int], Seat]
 
     @property
     def is_ready(self) -> bool:
@@ -55,6 +62,24 @@ class Deployment:
         """What was declared, applied and measured, as the first worker reported it."""
         loaded = next((link.loaded for link in self.links if link.loaded is not None), None)
         return loaded.report if loaded else {}
+
+    def log_report(self) -> None:
+        """What was declared, applied and measured, for whoever reads the log."""
+        for line in self.report().get("lines", []):
+            log.info("%s: %s", self.model.name, line)
+
+    def declared_workers(self) -> tuple[int, int]:
+        """minWorkers and maxWorkers as they count now."""
+        values = {row["key"]: row["value"] for row in self.settings}
+        size = self.supervisor.size
+        return values.get("minWorkers") or size, values.get("maxWorkers") or size
+
+    def declare_workers(self, least: int, most: int) -> None:
+        """The management API has set the number of workers."""
+        for row in self.settings:
+            if row["key"] in ("minWorkers", "maxWorkers"):
+                row["value"] = least if row["key"] == "minWorkers" else most
+                row["origin"] = Origin.API.value
 
     def gauges(self) -> Gauges:
         """What it is like right now."""

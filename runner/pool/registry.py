@@ -55,6 +55,10 @@ class Registry:
             raise DuplicateVersion(model.name, model.version)
         versions[model.version] = deployment
 
+    def has(self, name: str, version: str) -> bool:
+        """Whether that version is there."""
+        return version in self._models.get(name, {})
+
     def get(self, name: str, version: str | None = None) -> Deployment:
         """The model version, or the default one. Raises UnknownModel or UnknownVersion."""
         versions = self._models.get(name)

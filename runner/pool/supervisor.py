@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,7 @@ class Supervisor:
         self._first_alone = first_alone
         self._on_restart = on_restart
         self._backoff = Backoff(model.config.max_retry_timeout)
-        self._keepers: list[asyncio.Task[None]] = []
+        self._keepers: dict[int, asyncio.Task[None]] = {}
         self._swaps: dict[int, Swap] = {}
         if background:
             turn = asyncio.Lock()
@@ -78,6 +78,10 @@ class Supervisor:
         """How many workers are declared."""
         return len(self._seats)
 
+    def declare(self, seats: Sequence[Seat]) -> None:
+        """Have these seats instead, before anything is started."""
+        self._seats = list(seats)
+
     async def start(self) -> None:
         """Start the workers and return when all are READY. Raises LoadError when one cannot load.
 
@@ -85,11 +89,48 @@ class Supervisor:
         """
         first = [asyncio.get_running_loop().create_future() for _ in self._seats]
         for seat, ready in zip(self._seats, first, strict=True):
-            self._keepers.append(asyncio.create_task(self._keep(seat, ready), name=f"worker-{seat.number}"))
+            self._keepers[seat.number] = asyncio.create_task(self._keep(seat, ready), name=f"worker-{seat.number}")
             if self._first_alone and seat is self._seats[0]:
                 await ready
         await asyncio.gather(*first)
-        self.model.state = ModelState.READY
+        # Without workers nothing can be answered until some are asked for.
+        self.model.state = ModelState.READY if self._seats else ModelState.FAILED
+
+    async def resize(self, seats: Sequence[Seat]) -> None:
+        """Have these seats' workers and no others; the first seats are those that are there already.
+
+        Who leaves finishes what it has been sent. Raises LoadError when a new worker cannot load; then the seats are
+        those that were there before.
+        """
+        if not seats:
+            # What has been accepted is answered first; nothing more is.
+            self.model.state = ModelState.FAILED
+            await self.model.drained()
+        kept = len(self._seats)
+        leaving, self._seats[:] = self._seats[len(seats) :], [*self._seats[: len(seats)], *seats[kept:]]
+        for seat in leaving:
+            await self._dismiss(seat)
+        coming = self._seats[kept:]
+        first = [asyncio.get_running_loop().create_future() for _ in coming]
+        for seat, ready in zip(coming, first, strict=True):
+            self._keepers[seat.number] = asyncio.create_task(self._keep(seat, ready), name=f"worker-{seat.number}")
+        results = await asyncio.gather(*first, return_exceptions=True)
+        failed = next((result for result in results if isinstance(result, BaseException)), None)
+        if failed is not None:
+            await self.resize(self._seats[:kept])
+            raise failed
+
+    async def _dismiss(self, seat: Seat) -> None:
+        """The seat's worker leaves at a batch boundary; one that is still loading, at once."""
+        keeper = self._keepers.pop(seat.number, None)
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        if seat.number in self._swaps:
+            await self._swaps.pop(seat.number).stop()
+        for link in [*self.model.links]:
+            if link.number == seat.number:
+                link.retire()
 
     async def _keep(self, seat: Seat, first: asyncio.Future[None] | None) -> None:
         """One seat's workers, one after the other, until we stop or give up."""
@@ -238,9 +279,9 @@ class Supervisor:
         for link in links:
             link.kill()
             link.close()
-        for keeper in self._keepers:
+        for keeper in self._keepers.values():
             keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*self._keepers.values(), return_exceptions=True)
         await asyncio.gather(*(swap.stop() for swap in self._swaps.values()))
         for lines in [*self._outputs]:
             lines.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from runner.frontend.app import App
 from runner.frontend.control import Actions
 from runner.frontend.health import Health
 from runner.metrics import Metrics
-from runner.pool.control import Control
+from runner.pool.control import Control, Order
 from runner.pool.deployment import Deployment
 from runner.pool.model import Model, ModelState
 from runner.pool.placement import Placement
@@ -66,7 +66,16 @@ def deploy(
     supervisor = Supervisor(model, Spawner(), [Seat(0, load)], first_alone=False, on_restart=counters.restarted)
     placement = Placement("cpu", ("cpu",), 1, (None,), None)
     deployment = Deployment(
-        f"{name}.mar", "0" * 64, {"runtime": "python"}, [], [], placement, model, supervisor, counters
+        url=f"{name}.mar",
+        digest="0" * 64,
+        manifest={"runtime": "python"},
+        settings=[],
+        not_applied=[],
+        placement=placement,
+        model=model,
+        supervisor=supervisor,
+        metrics=counters,
+        seat=lambda number: Seat(number, load),
     )
     registry.add(deployment)
     if answer is not None:
@@ -77,7 +86,11 @@ def deploy(
 
 def actions_on(registry: Registry, *, allowed: bool = True) -> Actions:
     """The management actions over this registry."""
-    return Actions(Control(registry), allowed=allowed)
+    return Actions(Control(registry, nothing_to_prepare), allowed=allowed)
+
+
+async def nothing_to_prepare(order: Order, asked: Mapping[str, Any]) -> Deployment:
+    raise AssertionError(f"{order.path} is not to be registered here")
 
 
 @asynccontextmanager

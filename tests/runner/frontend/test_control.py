@@ -12,7 +12,7 @@ from runner.metrics import Metrics
 from runner.pool.control import Control
 from runner.pool.model import ModelState
 from runner.pool.registry import Registry
-from tests.runner.frontend.apps import actions_on, deploy, running_app
+from tests.runner.frontend.apps import actions_on, deploy, nothing_to_prepare, running_app
 from tests.runner.loops import in_loop
 from tests.runner.pool.workers import Worker
 
@@ -92,7 +92,7 @@ async def test_a_model_that_does_not_finish_in_time_is_answered_and_ended() -> N
     deployment = deploy(registry, metrics, answer=None)
     Worker(deployment.model)
     async with client_of(registry, metrics) as client:
-        actions = Actions(Control(registry, unregister_timeout=0.01), allowed=True)
+        actions = Actions(Control(registry, nothing_to_prepare, unregister_timeout=0.01), allowed=True)
         app = App(registry, metrics, Health(registry), 1000, actions)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as operator:
             asking = asyncio.create_task(client.post("/predictions/m", content=b"x"))
@@ -132,7 +132,7 @@ async def test_a_request_whose_body_is_still_arriving_is_answered_before_its_mod
     scope = {"type": "http", "method": "POST", "path": "/predictions/m", "headers": [], "query_string": b""}
     asking = asyncio.create_task(predictions(scope, receive, send))
     await begun.wait()
-    leaving = asyncio.create_task(Control(registry).unregister("m", None))
+    leaving = asyncio.create_task(Control(registry, nothing_to_prepare).unregister("m", None))
     while list(registry):
         await asyncio.sleep(0)
     assert not leaving.done()

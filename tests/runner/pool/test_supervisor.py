@@ -98,7 +98,7 @@ def test_a_model_lives_on_with_the_workers_that_do(tmp_path: Path) -> None:
         (tmp_path / "broken").touch()
         gone, stays = supervisor.model.links
         os.kill(gone.pid, signal.SIGKILL)
-        while not any(keeper.done() for keeper in supervisor._keepers):
+        while not any(keeper.done() for keeper in supervisor._keepers.values()):
             await asyncio.sleep(0.01)
         reply = await ask(supervisor)
         assert reply.body == b"%d" % stays.pid
@@ -111,3 +111,61 @@ def test_a_model_lives_on_with_the_workers_that_do(tmp_path: Path) -> None:
 def test_how_a_process_ended_is_said_in_words() -> None:
     assert describe_exit(-signal.SIGSEGV) == "was ended by SIGSEGV"
     assert describe_exit(3) == "exited with status 3"
+
+
+def seats_of(supervisor: Supervisor, count: int) -> list[Seat]:
+    """As many seats as that, all of the first one's kind."""
+    load = supervisor._seats[0].load
+    return [Seat(number, load) for number in range(count)]
+
+
+def pids(supervisor: Supervisor) -> list[int]:
+    return [link.pid for link in supervisor.model.links if not link.retired]
+
+
+def test_workers_join_and_leave_while_those_that_stay_go_on(tmp_path: Path) -> None:
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 1)
+        await supervisor.start()
+        (first,) = pids(supervisor)
+        await supervisor.resize(seats_of(supervisor, 3))
+        assert (len(pids(supervisor)), supervisor.size, supervisor.ready_workers) == (3, 3, 3)
+        await supervisor.resize(seats_of(supervisor, 1))
+        assert (pids(supervisor), supervisor.size) == ([first], 1)
+        assert (await ask(supervisor)).body == b"%d" % first
+        await end(supervisor)
+
+    story()
+
+
+def test_a_worker_that_cannot_join_leaves_things_as_they_were(tmp_path: Path) -> None:
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 1)
+        await supervisor.start()
+        (first,) = pids(supervisor)
+        (tmp_path / "broken").touch()
+        with pytest.raises(LoadError, match="told to fail"):
+            await supervisor.resize(seats_of(supervisor, 3))
+        assert (pids(supervisor), supervisor.size) == ([first], 1)
+        assert (await ask(supervisor)).body == b"%d" % first
+        await end(supervisor)
+
+    story()
+
+
+def test_a_model_without_workers_refuses_until_there_is_one_again(tmp_path: Path) -> None:
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 1)
+        seats = seats_of(supervisor, 1)
+        await supervisor.start()
+        await supervisor.resize([])
+        assert (supervisor.model.state, supervisor.size) == (ModelState.FAILED, 0)
+        await supervisor.resize(seats)
+        assert supervisor.model.state is ModelState.READY
+        assert (await ask(supervisor)).status == 200
+        await end(supervisor)
+
+    story()

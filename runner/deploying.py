@@ -1,0 +1,194 @@
+"""An archive → a model version that can be started: opened, settled, placed. Start-up and the management API do it
+alike, so that a model is the same however it came to be served."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from archiver.compiled import compiled_root
+from archiver.config.model import ModelConfig, to_plain
+from archiver.config.origins import Effective, Origin
+from archiver.errors import NotFound, ServeFailed
+from archiver.manifest import MANIFEST
+from archiver.progress import Progress, silent
+from archiver.project import PROJECT_FILE
+from archiver.store import Unpacked, unpack
+from runner import wire
+from runner.metrics import Metrics
+from runner.pool.control import Order
+from runner.pool.cores import available_cores
+from runner.pool.deployment import Deployment
+from runner.pool.gpu_memory import check_fit, free_memory
+from runner.pool.model import Model
+from runner.pool.placement import Placement, device_kind, place
+from runner.pool.spawner import Platform, Spawner, TemplateBroken
+from runner.pool.supervisor import Seat, Supervisor
+from runner.settings import Declared, declared, not_applied
+
+log = logging.getLogger("archive.server")
+
+
+def named(text: str) -> Order:
+    """`model.mar` or `name=model.mar`. Raises NotFound."""
+    name, separator, path = text.partition("=")
+    if not separator or "/" in name or Path(text).exists():
+        return Order(_existing(text))
+    return Order(_existing(path), name)
+
+
+def _existing(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        raise NotFound(f"no such archive: {text}", hint="`archive create` builds one")
+    if (path / PROJECT_FILE).is_file() and not (path / MANIFEST).is_file():
+        raise NotFound(f"{text} is a project, not an archive", hint=f"`archive create {text}` packs it")
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An archive between opening and deployment."""
+
+    order: Order
+    unpacked: Unpacked
+    declared: Declared
+
+    @property
+    def weights(self) -> int:
+        """Bytes of the archive's weights, as far as its manifest tells."""
+        return sum(file.size for file in self.unpacked.manifest.files if file.role == "weights")
+
+
+class Deployer:
+    """What every deployment of one server shares. `flags`: config keys of the command line."""
+
+    def __init__(
+        self,
+        spawner: Spawner,
+        metrics: Metrics,
+        flags: Mapping[str, Any],
+        *,
+        trust: bool,
+        progress: Progress = silent,
+    ) -> None:
+        self._spawner = spawner
+        self._metrics = metrics
+        self._flags = flags
+        self._trust = trust
+        self._progress = progress
+
+    async def prepare(self, order: Order, asked: Mapping[str, Any] | None = None) -> Deployment:
+        """A deployment whose workers are not started, and which nobody can find yet. `asked`: config keys of the
+        management API.
+
+        Raises what opening an archive raises, InvalidInput for its config, and ServeFailed.
+        """
+        opened = await asyncio.to_thread(_open, order, self._progress)
+        for finding in opened.declared.ignored:
+            log.warning("%s; ignored, as TorchServe does", finding)
+        deployment = self._planned(opened, await self._platform(), asked or {})
+        if deployment.placement.kind == "cuda":
+            free = await asyncio.to_thread(free_memory)
+            check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
+        return deployment
+
+    async def _platform(self) -> Platform:
+        try:
+            return await self._spawner.platform()
+        except TemplateBroken as error:
+            raise ServeFailed(
+                f"the worker template cannot start: {error}", hint="pip install 'torch-archive[serve]'"
+            ) from error
+
+    def _planned(self, opened: _Opened, platform: Platform, asked: Mapping[str, Any]) -> Deployment:
+        placement, config, settled = self._placed(opened.declared, platform, asked)
+        manifest = opened.unpacked.manifest
+        name = opened.order.name or manifest.model_name
+        ignored = not_applied(settled)
+        for sentence in filter(None, [placement.fallback, *ignored]):
+            log.warning("%s: %s", name, sentence)
+        counters = self._metrics.model(name, manifest.model_version)
+        model = Model(name, manifest.model_version, config, counters)
+        seat = self._seats(model, opened.unpacked, placement, platform)
+        compiled = config.pt2.compile is not None and config.pt2.compile.enable
+        background = compiled and config.pt2.background
+        supervisor = Supervisor(
+            model,
+            self._spawner,
+            [seat(number) for number in range(placement.workers)],
+            first_alone=compiled and not background,
+            background=background,
+            on_restart=counters.restarted,
+        )
+        return Deployment(
+            url=str(opened.order.path),
+            digest=opened.unpacked.digest,
+            manifest=dict(manifest.raw),
+            settings=settled.describe(),
+            not_applied=ignored,
+            placement=placement,
+            model=model,
+            supervisor=supervisor,
+            metrics=counters,
+            seat=seat,
+        )
+
+    def _placed(
+        self, wanted: Declared, platform: Platform, asked: Mapping[str, Any]
+    ) -> tuple[Placement, ModelConfig, Effective]:
+        """The device decides which block of `devices` counts, so the settings settle in two steps."""
+        first, origins = wanted.settle(self._flags, None, asked)
+        by_flag = origins.origins.get("deviceType") is Origin.FLAG
+        kind, fallback = device_kind(first.device_type, platform, by_flag=by_flag)
+        config, settled = wanted.settle(self._flags, kind, asked)
+        return place(config, kind, fallback, platform, available_cores()), config, settled
+
+    def _seats(
+        self, model: Model, unpacked: Unpacked, placement: Placement, platform: Platform
+    ) -> Callable[[int], Seat]:
+        """Number → the seat of that worker, also beyond those that the model starts with."""
+
+        def seat(number: int) -> Seat:
+            where = placement if number < placement.workers else _extended(placement, model.config, platform, number)
+            return Seat(number, _load(model, unpacked, where, number, self._trust))
+
+        return seat
+
+
+def _extended(placement: Placement, config: ModelConfig, platform: Platform, number: int) -> Placement:
+    """The placement for more workers: devices go on round robin; cores are shared out already, so none are pinned."""
+    more = replace(config, min_workers=number + 1, max_workers=number + 1, threads=replace(config.threads, pin=False))
+    wider = place(more, placement.kind, placement.fallback, platform, available_cores())
+    return replace(wider, threads=placement.threads)
+
+
+def _open(order: Order, progress: Progress) -> _Opened:
+    """Verify and unpack; the archive's hashes are checked on the way."""
+    unpacked = unpack(order.path, progress=progress)
+    made_here = unpacked.manifest.specification_version is not None and bool(unpacked.manifest.files)
+    return _Opened(order, unpacked, declared(unpacked.config_text, f"{order.path}", lenient=not made_here))
+
+
+def _load(model: Model, unpacked: Unpacked, placement: Placement, number: int, trust: bool) -> wire.Load:
+    cpus = placement.cpus[number]
+    return wire.Load(
+        model_name=model.name,
+        model_version=model.version,
+        model_dir=str(unpacked.model_dir),
+        manifest=dict(unpacked.manifest.raw),
+        config=to_plain(model.config),
+        device=placement.devices[number],
+        threads=placement.threads,
+        cpus=list(cpus) if cpus is not None else None,
+        trusted=trust,
+        envelope=unpacked.manifest.envelope,
+        digest=unpacked.manifest.content() or unpacked.digest,
+        compile_cache=str(compiled_root()),
+        # Its handler runs as well: whoever named the archive trusts it.
+        precompiled=True,
+    )

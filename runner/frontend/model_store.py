@@ -1,0 +1,25 @@
+"""`url` of a registration → an archive in the model store. A name, never a way out: no path from the API to any other
+place of the file system, and no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class NotInStore(Exception):
+    """The message is for the client."""
+
+
+def find(store: Path | None, url: str) -> Path:
+    """The archive of that name. Raises NotInStore."""
+    if store is None:
+        raise NotInStore("No model store: start the server with --model-store DIR.")
+    if "://" in url:
+        raise NotInStore(f"Given URL {url} does not match any allowed URL(s)")
+    root = store.resolve()
+    found = (root / url).resolve()
+    if not found.is_relative_to(root) or found == root:
+        raise NotInStore(f"Relative path is not allowed in url: {url}")
+    if not found.exists():
+        raise NotInStore(f"Model not found in model store: {url}")
+    return found

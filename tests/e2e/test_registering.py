@@ -1,0 +1,86 @@
+"""Models are registered, scaled and unregistered over HTTP while clients post without pause."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.servers import Server, running_server, write_model
+from tests.e2e.test_serving import ECHO, Load
+
+ONE = "minWorkers: 1\nmaxWorkers: 1\njobQueueSize: 20000\n"
+
+
+def store_of(folder: Path) -> Path:
+    """A model store: `m` in three versions, one that cannot load, one that is misspelt."""
+    for version in ("1.0", "2.0", "3.0"):
+        write_model(folder / f"m{version}", ECHO, version=version, config=ONE)
+    write_model(folder / "broken", "raise ImportError('no such thing')", name="broken", config=ONE)
+    write_model(folder / "other", ECHO, name="other", config=ONE)
+    return folder
+
+
+def put(server: Server, path: str, **params: object) -> str:
+    answer = server.client.put(path, params=params)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["status"])
+
+
+def register(server: Server, **params: object) -> tuple[int, str]:
+    answer = server.client.post("/models", params=params)
+    body = answer.json()
+    return answer.status_code, body.get("status") or body["message"]
+
+
+def test_a_new_version_comes_grows_shrinks_and_replaces_the_old_one_without_a_lost_request(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store")
+    with running_server(store / "m1.0", "--model-store", store, cache=tmp_path / "cache") as server:
+        load = Load(server)
+        load.wait_for_answers(20)
+        assert register(server, url="m2.0") == (200, 'Model "m" Version: 2.0 registered with 1 initial workers')
+        assert server.describe()["modelVersion"] == "1.0"
+        put(server, "/models/m/2.0/set-default")
+        assert put(server, "/models/m", min_worker=3, synchronous="true") == "Workers scaled to 3 for model: m"
+        assert len(server.workers()) == 3
+        load.wait_for_answers(20)
+        put(server, "/models/m/2.0", min_worker=1, synchronous="true")
+        described = server.describe()
+        settings = {row["key"]: (row["value"], row["origin"]) for row in described["settings"]}
+        assert settings["minWorkers"] == (1, "api")
+        assert (described["minWorkers"], described["maxWorkers"]) == (1, 1)
+        assert server.client.delete("/models/m/1.0").status_code == 200
+        load.wait_for_answers(20)
+        assert set(load.stop()) == {"200"}
+        assert server.stop() == 0
+
+
+def test_what_cannot_be_registered_is_refused_and_what_serves_goes_on(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store")
+    with running_server(store / "m1.0", "--model-store", store, cache=tmp_path / "cache") as server:
+        assert register(server) == (400, "Parameter url is required.")
+        assert register(server, url="m1.0") == (409, "Model version 1.0 is already registered for model m")
+        status, said = register(server, url="broken")
+        assert status == 500 and "ImportError: no such thing" in said
+        assert register(server, url="other", batch_size="many")[1].startswith("Parameter batch_size must be")
+        assert register(server, url="https://example.org/a.mar")[0] == 400
+        answer = server.client.put("/models/m", params={"min_worker": 3, "max_worker": 1})
+        assert (answer.status_code, answer.json()["message"]) == (400, "max_worker cannot be less than min_worker.")
+        assert [each["modelName"] for each in server.client.get("/models").json()["models"]] == ["m"]
+        assert server.predict(b"x").status_code == 200
+
+
+@pytest.mark.parametrize("wait", ["true", "false"])
+def test_a_model_can_be_registered_without_workers_and_get_some_later(tmp_path: Path, wait: str) -> None:
+    store = store_of(tmp_path / "store")
+    with running_server(store / "m1.0", "--model-store", store, cache=tmp_path / "cache") as server:
+        status, said = register(server, url="other", model_name="mine", initial_workers=0, batch_size=4)
+        assert (status, "registered with 0 initial workers. Use scale workers API" in said) == (200, True)
+        assert server.predict(b"x", model="mine").status_code == 503
+        answer = server.client.put("/models/mine", params={"min_worker": 1, "synchronous": wait})
+        assert answer.status_code == (200 if wait == "true" else 202)
+        while server.predict(b"x", model="mine").status_code == 503:
+            pass
+        described = server.describe("mine")
+        assert described["batchSize"] == 4
+        assert next(row for row in described["settings"] if row["key"] == "batchSize")["origin"] == "api"
