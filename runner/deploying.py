@@ -41,6 +41,28 @@ def named(text: str) -> Order:
     return Order(_existing(path), name)
 
 
+#: Endings of archives in a model store; folders with a manifest are archives as well.
+_ENDINGS = (".mar", ".tar.gz", ".tgz")
+
+
+def of_store(store: Path, models: str) -> list[Order]:
+    """TorchServe's `--models` over a model store: `all`, or names and `name=file` with commas. Raises NotFound."""
+    if models.strip().lower() == "all":
+        found = [path for path in sorted(store.iterdir()) if _is_archive(path)]
+        if not found:
+            raise NotFound(f"no archive in the model store {store}", hint="`archive create` builds one")
+        return [Order(path) for path in found]
+    orders = []
+    for item in filter(None, map(str.strip, models.split(","))):
+        name, separator, file = item.rpartition("=")
+        orders.append(Order(_existing(str(store / file)), name if separator else None))
+    return orders
+
+
+def _is_archive(path: Path) -> bool:
+    return path.name.endswith(_ENDINGS) if path.is_file() else (path / MANIFEST).is_file()
+
+
 def _existing(text: str) -> Path:
     path = Path(text)
     if not path.exists():

@@ -10,9 +10,11 @@ import click
 
 from archiver.cli import console
 from archiver.config.schema import Option, options
+from archiver.errors import UsageError
 from runner.cli.overrides import overrides
 
 if TYPE_CHECKING:
+    from runner.pool.control import Order
     from runner.service import Service
 
 _KINDS: dict[str, click.ParamType[Any]] = {"integer": click.INT, "boolean": click.BOOL, "number": click.FLOAT}
@@ -43,6 +45,18 @@ def _config_options(command: Any) -> Any:
     return command
 
 
+def _orders(archives: tuple[str, ...], store: Path | None, models: str | None) -> list[Order]:
+    """What to start with; with a model store it may be nothing."""
+    from runner.deploying import named, of_store
+
+    if models is not None and store is None:
+        raise UsageError("--models names archives of a model store", hint="--model-store DIR --models all")
+    if store is None and not archives:
+        raise UsageError("no archive to serve", hint="archive serve model.mar, or --model-store DIR --models all")
+    chosen = of_store(store, models) if store is not None and models is not None else []
+    return [*map(named, archives), *chosen]
+
+
 def _announce(service: Service) -> None:
     """What a person needs once everything is READY: where, what, and a line to paste."""
     host, port = service.address
@@ -57,13 +71,19 @@ def _announce(service: Service) -> None:
             f"{placement.threads} thread{'s' if placement.threads > 1 else ''} on {placement.kind}, "
             f"batches up to {deployment.model.config.batch_size}"
         )
-    first = next(iter(service.registry)).model.name
+    first = next((deployment.model.name for deployment in service.registry), None)
+    if first is None:
+        console.out(f"{console.bold('ready')}  {url}   no model yet")
+        console.out(
+            f"try    curl -X POST '{url}/models?url=ARCHIVE'   registers one of the model store; Ctrl-C stops"
+        )
+        return
     console.out(f"try    curl {url}/predictions/{first} -H 'Content-Type: application/json' -d @input.json")
     console.out(f"see    {url}/models/{first}  {url}/metrics  {url}/openapi.json   Ctrl-C stops")
 
 
 @click.command()
-@click.argument("archives", nargs=-1, required=True, metavar="[NAME=]ARCHIVE...")
+@click.argument("archives", nargs=-1, metavar="[NAME=]ARCHIVE...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes per model: minWorkers and maxWorkers.")
@@ -82,6 +102,7 @@ def _announce(service: Service) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder whose archives may be registered over HTTP.",
 )
+@click.option("--models", metavar="LIST", help="Archives of the model store to start with: all, or [NAME=]FILE,...")
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
     "--log-level",
@@ -100,6 +121,7 @@ def serve(
     max_request_size: int,
     drain_timeout: float,
     model_store: Path | None,
+    models: str | None,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -108,17 +130,16 @@ def serve(
     """Serve archives on one address until Ctrl-C or SIGTERM.
 
     An ARCHIVE is a .mar, a .tar.gz or a directory, made here or for TorchServe. NAME= serves it under another
-    model name.
+    model name. With --model-store, archives can come and go while the server runs.
     """
     from runner import logs
-    from runner.deploying import named as order_of
     from runner.service import ServerSettings, run_service
 
     named = {".".join(o.path): config[_parameter(o)] for o in options() if config[_parameter(o)] is not None}
     if workers is not None:
         named |= {"minWorkers": workers, "maxWorkers": workers}
     flags = overrides(named, settings)
-    orders = [order_of(text) for text in archives]
+    orders = _orders(archives, model_store, models)
     logs.set_up(log_level, as_json=json_logs)
     server = ServerSettings(host, port, flags, max_request_size, drain_timeout, trust, model_store)
     run_service(server, orders, _announce, console.progress)
