@@ -10,6 +10,7 @@ import logging
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from runner.frontend.app import App
 from runner.frontend.control import Actions
 from runner.frontend.health import Health
 from runner.frontend.http import http_server
+from runner.frontend.tokens import KeyFileError, Tokens
 from runner.metrics import Metrics
 from runner.pool.control import Control, Order
 from runner.pool.deployment import Deployment
@@ -45,7 +47,7 @@ class ServerSettings:
 
     `flags`: config keys set on the command line; `drain_timeout`: seconds for accepted requests at the end;
     `max_request_size` in bytes; `trust`: checkpoints may hold pickles beyond torch's weights_only list;
-    `model_store`: the folder whose archives may be registered over HTTP.
+    `model_store`: the folder whose archives may be registered over HTTP; `key_file`: requests need its keys.
     """
 
     host: str
@@ -55,6 +57,7 @@ class ServerSettings:
     drain_timeout: float
     trust: bool
     model_store: Path | None = None
+    key_file: Path | None = None
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -94,7 +97,8 @@ class Service:
         sock = bind(self.settings.host, self.settings.port)
         self.address = sock.getsockname()[:2]
         local = ipaddress.ip_address(self.address[0]).is_loopback
-        if not local:
+        tokens = _tokens(self.settings.key_file)
+        if not local and tokens is None:
             log.warning("listening on %s without authentication: whoever reaches it can use it", self.address[0])
         self._watch_signals()
         spawner = Spawner(_preloads(archives))
@@ -103,8 +107,8 @@ class Service:
             spawner, self.metrics, self.settings.flags, trust=self.settings.trust, progress=self._progress
         )
         control = Control(self.registry, deployer.prepare)
-        actions = Actions(control, self.settings.model_store, allowed=local)
-        app = App(self.registry, self.metrics, self.health, self.settings.max_request_size, actions)
+        actions = Actions(control, self.settings.model_store, allowed=local or tokens is not None)
+        app = App(self.registry, self.metrics, self.health, self.settings.max_request_size, actions, tokens)
         http = http_server(app, self.settings.drain_timeout)
         serving = asyncio.create_task(http.serve(sockets=[sock]))
         try:
@@ -199,6 +203,19 @@ def run_service(
         loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _tokens(file: Path | None) -> Tokens | None:
+    """The keys that requests need; made where there are none yet. Raises ServeFailed."""
+    if file is None:
+        return None
+    tokens = Tokens(file, time.time)
+    try:
+        tokens.create()
+    except KeyFileError as error:
+        raise ServeFailed(str(error), hint="name a file that the server may write, or a good one") from error
+    log.info("requests need the keys of %s", file)
+    return tokens
 
 
 def _preloads(archives: Sequence[Order]) -> list[str]:

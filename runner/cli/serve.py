@@ -103,6 +103,11 @@ def _announce(service: Service) -> None:
     help="Folder whose archives may be registered over HTTP.",
 )
 @click.option("--models", metavar="LIST", help="Archives of the model store to start with: all, or [NAME=]FILE,...")
+@click.option(
+    "--key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Requests need the keys of this file, as TorchServe's key_file.json; made where there is none.",
+)
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
     "--log-level",
@@ -122,6 +127,7 @@ def serve(
     drain_timeout: float,
     model_store: Path | None,
     models: str | None,
+    key_file: Path | None,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -141,5 +147,5 @@ def serve(
     flags = overrides(named, settings)
     orders = _orders(archives, model_store, models)
     logs.set_up(log_level, as_json=json_logs)
-    server = ServerSettings(host, port, flags, max_request_size, drain_timeout, trust, model_store)
+    server = ServerSettings(host, port, flags, max_request_size, drain_timeout, trust, model_store, key_file)
     run_service(server, orders, _announce, console.progress)

@@ -20,6 +20,7 @@ from runner.frontend.management import Management, respond
 from runner.frontend.openinference import OpenInference
 from runner.frontend.predictions import PREFIX, Predictions
 from runner.frontend.problems import problem
+from runner.frontend.tokens import KeyFileError, Tokens, authorization_of
 from runner.metrics import Metrics
 from runner.pool.registry import Registry
 
@@ -30,8 +31,15 @@ class App:
     """The whole HTTP surface of one server."""
 
     def __init__(
-        self, registry: Registry, metrics: Metrics, health: Health, max_request_size: int, actions: Actions
+        self,
+        registry: Registry,
+        metrics: Metrics,
+        health: Health,
+        max_request_size: int,
+        actions: Actions,
+        tokens: Tokens | None = None,
     ) -> None:
+        self.tokens = tokens
         self._registry = registry
         self._metrics = metrics
         self.predictions = Predictions(registry, metrics, max_request_size)
@@ -50,15 +58,30 @@ class App:
         self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+        if self.tokens is not None and not _allowed(self.tokens, scope):
+            await respond(problem("token"))(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"].startswith(PREFIX):
             await self.predictions(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 
     def _papers(self) -> Iterable[Route]:
+        yield Route("/token", self._token)
         yield Route("/metrics", self._exposition)
         yield Route("/openapi.json", self._openapi)
         yield Route("/api-description", self._openapi)
+
+    async def _token(self, request: Request) -> Response:
+        """A new key for predictions or management. Who asks has shown the API key."""
+        if self.tokens is None:
+            return respond(problem("not-found"))
+        kind = request.query_params.get("type", "")
+        try:
+            return JSONResponse(self.tokens.renew(kind))
+        except KeyError:
+            return respond(problem("bad-request", reason="Parameter type must be inference or management."))
+        except KeyFileError as error:
+            return respond(problem("server-fault", reason=str(error)))
 
     async def _exposition(self, _: Request) -> Response:
         self._metrics.gauges = [deployment.gauges() for deployment in self._registry]
@@ -75,3 +98,9 @@ async def _as_problem(_: Request, error: Exception) -> Response:
     if situation is None:
         return respond(problem("bad-request", reason=error.detail))
     return respond(problem(situation))
+
+
+def _allowed(tokens: Tokens, scope: Scope) -> bool:
+    if scope["type"] != "http":
+        return True
+    return tokens.allows(scope["method"], scope["path"], authorization_of(scope["headers"]))

@@ -34,7 +34,7 @@ def http_server(app: App, drain_timeout: float) -> HttpServer:
         uvicorn.Config(
             app,
             # uvicorn takes a class; what it does with it is to call it.
-            http=cast(Any, partial(LaneProtocol, predictions=app.predictions)),
+            http=cast(Any, partial(LaneProtocol, predictions=app.predictions, tokens=app.tokens)),
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -17,6 +17,7 @@ from runner import wire
 from runner.frontend.bodies import headers_of, is_form
 from runner.frontend.predictions import PREFIX, Headers, Predictions
 from runner.frontend.problems import Problem, problem
+from runner.frontend.tokens import Tokens, authorization_of
 from runner.frontend.transport import JoiningTransport
 from runner.pool.deployment import Deployment
 from runner.scheduling.job import Job
@@ -121,9 +122,10 @@ class Lane:
 class LaneProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with a lane for plain predictions."""
 
-    def __init__(self, *args: Any, predictions: Predictions, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, predictions: Predictions, tokens: Tokens | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.predictions = predictions
+        self._tokens = tokens
         self._in_lane: Lane | None = None
         self._idle_since = 0.0
         self._idle_watch: asyncio.TimerHandle | None = None
@@ -158,6 +160,8 @@ class LaneProtocol(HttpToolsProtocol):
         busy = self.cycle is not None and not self.cycle.response_complete
         if busy or self.flow.write_paused or self.parser.get_method() not in _METHODS:
             return False
+        if self._tokens is not None and not self._tokens.allows("POST", PREFIX, authorization_of(self.headers)):
+            return False  # refused on the way through the app
         return self.parser.get_http_version() == "1.1" and not self.parser.should_upgrade()
 
     def _lane(self) -> Lane | None:

@@ -54,8 +54,14 @@ TABLE: dict[str, _Row] = {
     "not-local": _Row(
         403,
         "ForbiddenException",
-        "Models are changed only while the server listens on a loopback address.",
+        "Models are changed only while the server listens on a loopback address or checks tokens.",
     ),
+    "token": _Row(
+        400,
+        "InvalidKeyException",
+        "Token Authorization failed. Token either incorrect, expired, or not provided correctly",
+    ),
+    "server-fault": _Row(500, "InternalServerException", "{reason}"),
     "bad-request": _Row(400, "BadRequestException", "{reason}"),
     "too-large": _Row(
         413,
