@@ -18,7 +18,6 @@ from archiver.errors import InvalidInput
 
 #: What the schema knows and this server does not do: declared, it is said and not applied.
 NOT_APPLIED = {
-    "useJobTicket": "requests wait in the queue",
     "sequenceBatching": "requests of a sequence go to any worker",
     "sequenceMaxIdleMSec": "requests of a sequence go to any worker",
     "continuousBatching": "rows are batched per request",

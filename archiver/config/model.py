@@ -99,6 +99,8 @@ class ModelConfig:
     client_timeout: int | None
     job_queue_size: int
     row_retry: bool
+    use_job_ticket: bool
+    async_communication: bool
     device_type: str
     device_ids: tuple[int, ...] | None
     precision: Precision
@@ -131,6 +133,8 @@ class ModelConfig:
             client_timeout=values["clientTimeoutInMills"] or None,
             job_queue_size=values["jobQueueSize"],
             row_retry=values["rowRetry"],
+            use_job_ticket=values["useJobTicket"],
+            async_communication=values["asyncCommunication"],
             device_type=values["deviceType"],
             device_ids=None if ids is None else tuple(ids),
             precision=Precision(**values["precision"]),

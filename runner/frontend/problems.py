@@ -75,6 +75,12 @@ TABLE: dict[str, _Row] = {
         'Model "{model}" has {capacity} requests waiting (jobQueueSize); try again.',
         (("Retry-After", "{retry_after}"),),
     ),
+    "no-ticket": _Row(
+        503,
+        "ServiceUnavailableException",
+        'Model "{model}" has no idle worker (useJobTicket); try again.',
+        (("Retry-After", "{retry_after}"),),
+    ),
     "no-worker": _Row(
         503,
         "ServiceUnavailableException",

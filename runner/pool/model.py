@@ -82,7 +82,9 @@ class Model:
         self._batch_seconds = 0.0
 
     def submit(self, row: wire.Row, client: Client) -> Job | None:
-        """Accept the row; None = the queue is full. The client gets exactly one answer, later."""
+        """Accept the row; None = there is no room. The client gets exactly one answer, later."""
+        if self.config.use_job_ticket and not self._has_ticket:
+            return None
         now = time.monotonic()
         timeout = self.config.client_timeout
         job = Job(row, now, client, None if timeout is None else now + timeout / 1000)
@@ -96,8 +98,14 @@ class Model:
             self._round = self.loop.call_later(_ROUND, self._make_round)
         return job
 
+    @property
+    def _has_ticket(self) -> bool:
+        """Whether a worker is idle that nobody who waits already will take."""
+        idle = sum(link.is_free for link in self.links)
+        return self.batcher.waiting < idle and not self.batcher.has_retries
+
     def turned_away(self) -> None:
-        """Count a request that found the queue full."""
+        """Count a request that found no room."""
         self._observer.turned_away()
 
     def queue_seconds(self) -> float:

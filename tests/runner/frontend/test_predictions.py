@@ -109,6 +109,15 @@ async def test_a_full_queue_is_503_with_its_own_type_and_a_time_to_come_back() -
 
 
 @in_loop
+async def test_without_a_job_ticket_the_answer_is_503_and_names_the_key() -> None:
+    async with running_app(None, useJobTicket=True) as (client, _):
+        refused = await client.post(PATH)
+    assert problem(refused) == (503, "ServiceUnavailableException")
+    assert "useJobTicket" in refused.json()["message"]
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+@in_loop
 async def test_a_model_whose_workers_cannot_start_says_why() -> None:
     async with running_app(None) as (client, deployment):
         deployment.supervisor.last_error = wire.LoadFailed("ImportError", "no module named foo", [])

@@ -226,6 +226,19 @@ async def test_client_timeout_answers_waiting_and_sent_requests() -> None:
 
 
 @in_loop
+async def test_with_job_tickets_one_request_is_accepted_per_idle_worker() -> None:
+    model = make_model(useJobTicket=True, batchSize=1)
+    assert model.submit(make_row("before any worker"), Recorder()) is None
+    _, other = Worker(model, 0), Worker(model, 1)
+    submit(model, "a", "b")
+    assert model.submit(make_row("c"), Recorder()) is None
+    await turn()
+    assert model.submit(make_row("d"), Recorder()) is None
+    other.reply(other.batches()[0])
+    submit(model, "e")
+
+
+@in_loop
 async def test_pieces_reach_their_rows_and_a_last_one_ends_its_row_before_the_batch() -> None:
     model = make_model(batchSize=2)
     worker = Worker(model)
