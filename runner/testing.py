@@ -77,6 +77,7 @@ def model_of(path: Path, *, device: str = "cpu") -> Iterator[Model]:
             with _given_back(unpacked.model_dir):
                 yield Model(session, session.load())
         finally:
+            session.close()
             unpacked.lease.release()
 
 

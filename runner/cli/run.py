@@ -167,6 +167,8 @@ def _answered(load: wire.Load, file: Path | None, content_type: str | None, repe
     except Exception:  # noqa: BLE001 - user code; printed here, where a project's linked files still exist to be quoted
         traceback.print_exc()
         sys.exit(1)
+    finally:
+        session.close()
 
 
 def _row(load: wire.Load, file: Path | None, content_type: str | None) -> wire.Row:

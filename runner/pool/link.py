@@ -39,10 +39,10 @@ class Owner(Protocol):
     """Whose batches travel on a link."""
 
     def worker_answered(self, link: Link, answer: wire.Ran | wire.Raised) -> None:
-        """The first batch in flight has come back."""
+        """A batch in flight has come back."""
 
     def worker_sent(self, link: Link, pieces: wire.Pieces) -> None:
-        """Parts of answers of the first batch in flight."""
+        """Parts of answers of a batch in flight."""
 
     def worker_lost(self, link: Link) -> None:
         """The worker is gone; what is in flight was not answered."""
@@ -51,8 +51,8 @@ class Owner(Protocol):
 class Link(asyncio.Protocol):
     """A worker process.
 
-    `in_flight`: batches sent and not answered, the first one running since `busy_since` (monotonic seconds).
-    `quiet_since`: since then there was neither an answer nor a piece of one.
+    `in_flight`: batches sent and not answered, by number, in the order they were sent. `abreast`: how many of them
+    the worker runs at once; with 1 it is the first one that runs.
     `served`: it has answered a batch; `hung`: we ended it for giving no answer; `retired`: it leaves as it should.
     `loading` resolves to the worker's word about loading; `lost` when the connection has ended.
     """
@@ -62,9 +62,8 @@ class Link(asyncio.Protocol):
         self.pid = process.pid
         self.device = device
         self.state = LinkState.LOADING
-        self.in_flight: deque[Batch] = deque()
-        self.busy_since = 0.0
-        self.quiet_since = 0.0
+        self.in_flight: dict[int, Batch] = {}
+        self.abreast = 1
         self.hung = False
         self.served = False
         self.retired = False
@@ -79,8 +78,26 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     @property
-    def is_free(self) -> bool:
-        return self.state is LinkState.READY and not self.in_flight
+    def room(self) -> int:
+        """How many batches more would start at once."""
+        if self.state is not LinkState.READY or (self.in_flight and self.first.is_suspect):
+            return 0
+        return max(0, self.abreast - len(self.in_flight))
+
+    @property
+    def first(self) -> Batch:
+        """The oldest batch in flight."""
+        return next(iter(self.in_flight.values()))
+
+    @property
+    def running(self) -> list[Batch]:
+        """The batches that the worker is at work on."""
+        return list(self.in_flight.values())[: self.abreast]
+
+    def find(self, number: int) -> Batch | None:
+        """The running batch of that number: no other can have news."""
+        batch = self.in_flight.get(number)
+        return batch if batch is not None and (self.abreast > 1 or batch is self.first) else None
 
     def send(self, frame: wire.Frame) -> None:
         """Put the frame on the wire; dropped if the worker is gone, which `worker_lost` tells."""
@@ -90,15 +107,16 @@ class Link(asyncio.Protocol):
     def run(self, batch: Batch, now: float) -> None:
         """Send a batch. Raises WireError, and sends nothing, when its rows are too large for one frame."""
         self.send(wire.Run(batch.number, [job.row for job in batch.jobs]))
-        if not self.in_flight:
-            self.busy_since = self.quiet_since = now
-        self.in_flight.append(batch)
+        if len(self.in_flight) < self.abreast:
+            batch.start(now)
+        self.in_flight[batch.number] = batch
 
-    def finished(self, now: float) -> Batch:
-        """The batch that has just been answered leaves; the next one, if any, runs since now."""
-        self.busy_since = self.quiet_since = now
+    def finished(self, batch: Batch, now: float) -> None:
+        """The batch has been answered; the next one, if any waits in the worker, runs since now."""
         self.served = True
-        return self.in_flight.popleft()
+        del self.in_flight[batch.number]
+        if self.abreast == 1 and self.in_flight:
+            self.first.start(now)
 
     def kill(self) -> None:
         """End the worker at once; `worker_lost` follows. A lost worker's pid may be somebody else's by now."""

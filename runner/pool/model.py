@@ -55,7 +55,9 @@ class Observer(Protocol):
 
 
 def policy_of(config: ModelConfig) -> Policy:
-    """The batching rule that the config declares."""
+    """The batching rule that the config declares. An asynchronous worker gets row by row."""
+    if config.async_communication:
+        return Greedy(1)
     if config.batch_policy == "delay":
         return Delay(config.batch_size, config.max_batch_delay / 1000)
     return Greedy(config.batch_size)
@@ -69,6 +71,7 @@ class Model:
         self.version = version
         self.config = config
         self.state = ModelState.LOADING
+        self._abreast = config.batch_size if config.async_communication else 1
         self.batcher = Batcher(policy_of(config), config.job_queue_size)
         self.links: list[Link] = []
         self._observer = observer
@@ -101,7 +104,7 @@ class Model:
     @property
     def _has_ticket(self) -> bool:
         """Whether a worker is idle that nobody who waits already will take."""
-        idle = sum(link.is_free for link in self.links)
+        idle = sum(link.room for link in self.links)
         return self.batcher.waiting < idle and not self.batcher.has_retries
 
     def turned_away(self) -> None:
@@ -120,19 +123,20 @@ class Model:
     def worker_ready(self, link: Link) -> None:
         """A worker has loaded the model: it may be sent batches."""
         link.state = LinkState.READY
+        link.abreast = self._abreast
         self.links.append(link)
         self._dispatch()
 
     def worker_answered(self, link: Link, answer: wire.Ran | wire.Raised) -> None:
         """Deliver what came back, and give the worker its next batch."""
         now = time.monotonic()
-        batch = link.in_flight[0]
-        if not self._fits(batch, answer):
+        batch = link.find(answer.batch)
+        if batch is None or not self._fits(batch, answer):
             link.kill()
             return
-        seconds = now - link.busy_since
+        seconds = now - batch.started
         self._batch_seconds += seconds if not self._batch_seconds else _NEWEST * (seconds - self._batch_seconds)
-        link.finished(now)
+        link.finished(batch, now)
         if isinstance(answer, wire.Ran):
             self._deliver(batch, answer, now)
         else:
@@ -144,11 +148,11 @@ class Model:
     def worker_sent(self, link: Link, pieces: wire.Pieces) -> None:
         """Pass parts of answers on. The pause between two of them is what `responseTimeout` limits."""
         now = time.monotonic()
-        batch = link.in_flight[0]
-        if pieces.batch != batch.number or any(not 0 <= piece.place < len(batch) for piece in pieces.pieces):
+        batch = link.find(pieces.batch)
+        if batch is None or any(not 0 <= piece.place < len(batch) for piece in pieces.pieces):
             link.kill()
             return
-        link.quiet_since = now
+        batch.heard = now
         for piece in pieces.pieces:
             job = batch.jobs[piece.place]
             if not piece.last:
@@ -161,8 +165,8 @@ class Model:
         if isinstance(answer, wire.Raised):
             if answer.retire:
                 log.error("%s: worker asks to be replaced: %s: %s", self.name, answer.kind, answer.message)
-            return answer.batch == batch.number and not answer.retire
-        return answer.batch == batch.number and len(answer.replies) == len(batch)
+            return not answer.retire
+        return len(answer.replies) == len(batch)
 
     def _deliver(self, batch: Batch, ran: wire.Ran, now: float) -> None:
         answered = self._observer.answered
@@ -187,13 +191,22 @@ class Model:
         """
         if link in self.links:
             self.links.remove(link)
-        actions: list[retry.Again | retry.Answer] = []
-        for place, batch in enumerate(link.in_flight):
-            outcome = retry.Died(started=place == 0, hung=link.hung and place == 0)
-            actions += retry.after(batch.jobs, outcome, row_retry=self.config.row_retry)
+        actions = self._after_death(link)
         link.in_flight.clear()
         self.loop.call_later(_OTHERS_MAY_FOLLOW, self._settle, actions)
         self._dispatch()
+
+    def _after_death(self, link: Link) -> list[retry.Again | retry.Answer]:
+        """Batches that ran beside each other were company: which of them ended the worker only a hung one tells."""
+        batches = list(link.in_flight.values())
+        hung = [batch for batch in batches if batch.hung]
+        blamed = hung or link.running
+        spared = [batch.jobs for batch in batches if batch not in blamed]
+        parties = [batch.jobs for batch in hung] or [[job for batch in blamed for job in batch.jobs]]
+        outcomes = [(jobs, retry.Died(started=True, hung=bool(hung))) for jobs in parties]
+        outcomes += [(jobs, retry.Died(started=False)) for jobs in spared]
+        row_retry = self.config.row_retry
+        return [action for jobs, outcome in outcomes for action in retry.after(jobs, outcome, row_retry=row_retry)]
 
     def _settle(self, actions: Iterable[retry.Again | retry.Answer]) -> None:
         self._apply(actions)
@@ -202,7 +215,8 @@ class Model:
     def _apply(self, actions: Iterable[retry.Again | retry.Answer]) -> None:
         for action in actions:
             if isinstance(action, retry.Again):
-                self.batcher.again(action.jobs)
+                for jobs in [action.jobs] if self._abreast == 1 else [(job,) for job in action.jobs]:
+                    self.batcher.again(jobs)
                 self._observer.retried(len(action.jobs))
             elif self.batcher.answer(action.job, action.failure):
                 self._observer.failed(action.failure.cause)
@@ -211,23 +225,28 @@ class Model:
         """Give free workers what may leave now, then full batches ahead to short-running busy ones."""
         self._dispatching = False
         now = time.monotonic()
-        for link in self.links:
-            if link.is_free:
-                batch = self.batcher.take(now)
-                if batch is None:
-                    break
-                self._run(link, batch, now)
+        while (link := self._freest()) is not None:
+            batch = None if link.in_flight and self.batcher.next_is_suspect else self.batcher.take(now)
+            if batch is None:
+                break
+            self._run(link, batch, now)
         else:
             if self._batch_seconds:
                 self._send_ahead(now)
         self._set_alarm(now)
 
+    def _freest(self) -> Link | None:
+        """A worker with room, of several the one with the least to do."""
+        free = [link for link in self.links if link.room]
+        return min(free, key=lambda link: len(link.in_flight)) if free else None
+
     def _send_ahead(self, now: float) -> None:
-        if self.batcher.has_retries:
+        if self.batcher.has_retries or self._abreast > 1:
             return
         for link in self.links:
-            seconds = max(self._batch_seconds, now - link.busy_since)
-            if link.state is LinkState.READY and may_send_ahead(len(link.in_flight), seconds):
+            if link.state is not LinkState.READY or not link.in_flight:
+                continue
+            if may_send_ahead(len(link.in_flight), max(self._batch_seconds, now - link.first.started)):
                 batch = self.batcher.take(now, full_only=True)
                 if batch is None:
                     return
@@ -262,8 +281,11 @@ class Model:
         self._round = None
         now = time.monotonic()
         for link in self.links:
-            if link.in_flight and now - link.quiet_since > self.config.response_timeout and not link.hung:
+            silent = [batch for batch in link.running if now - batch.heard > self.config.response_timeout]
+            if silent and not link.hung:
                 link.hung = True
+                for batch in silent:
+                    batch.hung = True
                 seconds = self.config.response_timeout
                 log.error("%s: worker %d gave no answer in %s s; ending it", self.name, link.number, seconds)
                 link.kill()

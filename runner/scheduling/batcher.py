@@ -70,13 +70,27 @@ class Delay:
 
 
 class Batch:
-    """Jobs that travel together. `number` names the batch on the wire."""
+    """Jobs that travel together. `number` names the batch on the wire.
 
-    __slots__ = ("jobs", "number")
+    `started`: when its worker began it; `heard`: when the worker last spoke of it (monotonic seconds); `hung`: the
+    worker was ended for not speaking of it.
+    """
+
+    __slots__ = ("heard", "hung", "jobs", "number", "started")
 
     def __init__(self, number: int, jobs: list[Job]) -> None:
         self.number = number
         self.jobs = jobs
+        self.started = self.heard = 0.0
+        self.hung = False
+
+    def start(self, now: float) -> None:
+        self.started = self.heard = now
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether one of its jobs was there when two workers ended. Such a batch runs beside no other."""
+        return any(job.deaths > 1 for job in self.jobs)
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -115,6 +129,11 @@ class Batcher:
     def has_retries(self) -> bool:
         """Whether jobs wait to be tried again."""
         return bool(self._again)
+
+    @property
+    def next_is_suspect(self) -> bool:
+        """Whether the batch that leaves next must run beside no other."""
+        return bool(self._again) and any(job.deaths > 1 for job in self._again[0])
 
     def offer(self, job: Job) -> Full | None:
         """Take the job in, or say that there is no room."""

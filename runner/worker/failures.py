@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import re
 import traceback
@@ -15,6 +16,9 @@ from runner.handlers.errors import CannotLoad, answer_to, out_of_resources, stic
 
 #: What user code may raise that must not end the worker. Cancellation of other kinds passes.
 USER_FAILURES = (Exception, SystemExit, KeyboardInterrupt)
+
+#: While a batch runs. A handler that cancels its own task ends its batch, nothing else.
+BATCH_FAILURES = (*USER_FAILURES, asyncio.CancelledError)
 
 _LINES = 15
 

@@ -52,24 +52,32 @@ class Entry:
     handle: Handle
     instance: Any
 
+    @property
+    def is_async(self) -> bool:
+        """Whether `handle` is to be awaited."""
+        return inspect.iscoroutinefunction(self.handle)
 
-def load_handler(handler: str, context: Context) -> Entry:
-    """The archive's handler, initialised. Raises CannotLoad, or what the user's code raises."""
+
+def load_handler(handler: str, context: Context, settled: Callable[[Any], Any]) -> Entry:
+    """The archive's handler, initialised. `settled` waits for what asynchronous code of it returns, and passes
+    everything else through. Raises CannotLoad, or what the user's code raises."""
     file, name = parse(handler)
     module = _module(file, Path(context.model_dir))
     entry = _entry_point(module, name or BUILT_IN.get(file, ("", ""))[1], file)
     title = f"{module.__name__}:{entry.__name__}"
     if inspect.isclass(entry):
-        return _class_entry(title, entry, context)
+        return _class_entry(title, entry, context, settled)
     # TorchServe calls a function once without data when the model loads; handlers load their model there.
-    entry(None, context)
-    return Entry(title, _checked(entry, title), None)
+    settled(entry(None, context))
+    return Entry(title, entry, None)
 
 
 def enveloped(entry: Entry, name: str) -> Entry:
     """The handler behind a service envelope. Raises CannotLoad for a name that is none."""
     if name not in ENVELOPES:
         raise CannotLoad(f"there is no service envelope {name}; there are: {', '.join(ENVELOPES)}")
+    if entry.is_async:
+        raise CannotLoad(f"the envelope {name} cannot stand before {entry.name}, which is `async def`")
     module, envelope = ENVELOPES[name]
     return replace(entry, handle=getattr(importlib.import_module(module), envelope)(entry.handle).handle)
 
@@ -131,16 +139,10 @@ def _named(module: ModuleType, name: str) -> Any:
     return entry
 
 
-def _class_entry(title: str, handler: type, context: Context) -> Entry:
+def _class_entry(title: str, handler: type, context: Context, settled: Callable[[Any], Any]) -> Entry:
     if not callable(getattr(handler, "handle", None)):
         raise CannotLoad(f"the class {title} has no method `handle(self, data, context)`")
     instance = handler()
     if callable(initialize := getattr(instance, "initialize", None)):
-        initialize(context)
-    return Entry(title, _checked(instance.handle, title), instance)
-
-
-def _checked(handle: Handle, title: str) -> Handle:
-    if inspect.iscoroutinefunction(handle):
-        raise CannotLoad(f"{title} is `async def`; asynchronous handlers are not available yet: use plain `def`")
-    return handle
+        settled(initialize(context))
+    return Entry(title, instance.handle, instance)

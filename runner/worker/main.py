@@ -17,6 +17,7 @@ import time
 from contextlib import nullcontext
 
 from runner import wire
+from runner.worker.beside import Beside
 from runner.worker.priority import behind_others
 from runner.worker.session import LoadError, Session
 
@@ -92,6 +93,9 @@ def work(fd: int) -> int:
     # What is loaded stays; the collector need not walk over it again and again while serving.
     gc.collect()
     gc.freeze()
+    if session.beside_others:
+        Beside(session, link.receive, link.send).serve()
+        return 0
     while isinstance(frame := link.receive(), wire.Run):
         link.send(session.run(frame.rows, frame.batch, link.send))
     return 0

@@ -8,10 +8,11 @@ Rules of the room
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import GeneratorType
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from runner import wire
@@ -99,17 +100,42 @@ def played_out(answers: Sequence[Any], pieces: Pieces) -> Sequence[Any]:
     return ended
 
 
+async def streamed_out(answers: Sequence[Any], pieces: Pieces) -> Sequence[Any]:
+    """`played_out` for asynchronous generators: they run at once, each at its own pace."""
+    live = {number: value for number, value in enumerate(answers) if isinstance(value, AsyncGeneratorType)}
+    if not live:
+        return answers
+    await asyncio.gather(*(_streamed(generator, number, pieces) for number, generator in live.items()))
+    return [b"" if number in live else answer for number, answer in enumerate(answers)]
+
+
+async def _streamed(generator: AsyncGeneratorType[Any, None], number: int, pieces: Pieces) -> None:
+    try:
+        async for value in generator:
+            pieces.leave([(number, _as_line(pieces.encoded(number, value)))])
+    except Exception as error:  # noqa: BLE001  as in _next
+        last = _failure(error)
+    else:
+        last = pieces.encoded(number, b"")
+    pieces.leave([(number, last)], last=True)
+
+
+def _failure(error: Exception) -> wire.Reply:
+    """The last piece of a stream that broke off. Raises what makes the process useless."""
+    if out_of_resources(error):
+        raise error
+    _log.error("a stream broke off", exc_info=error)
+    return rows.problem(answer_to(error))
+
+
 def _next(generator: GeneratorType[Any, None, Any], number: int, pieces: Pieces) -> tuple[wire.Reply, bool]:
     """The generator's next piece, and whether it is the last."""
     try:
         value, last = next(generator), False
     except StopIteration as end:
         value, last = (b"" if end.value is None else end.value), True
-    except Exception as error:  # user code may raise anything; the neighbours' streams do not depend on it
-        if out_of_resources(error):
-            raise
-        _log.exception("a stream broke off")
-        return rows.problem(answer_to(error)), True
+    except Exception as error:  # noqa: BLE001  user code may raise anything; the neighbours' streams do not depend on it
+        return _failure(error), True
     return _as_line(pieces.encoded(number, value)), last
 
 

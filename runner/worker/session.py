@@ -9,6 +9,9 @@ Rules of the room
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,24 +27,21 @@ from archiver.config.model import ModelConfig, from_plain
 from runner import wire
 from runner.compat import hook
 from runner.handlers.context import Context
-from runner.handlers.errors import BadRequest, CannotLoad, RowFailed, answer_to
+from runner.handlers.errors import CannotLoad
 from runner.optimize.cache import CompileCache, key_fields
 from runner.optimize.guarded import Guarded, guard_of
 from runner.optimize.meanwhile import optimise_meanwhile
 from runner.optimize.pipeline import optimise, standard_steps
 from runner.optimize.shipped import Shipped
-from runner.worker import failures, rows
+from runner.worker import failures
 from runner.worker.context import context_for
 from runner.worker.failures import LoadError
+from runner.worker.handling import Handling, WrongResult
 from runner.worker.loader import Entry, enveloped, load_handler
-from runner.worker.pieces import Collected, Deliver, Pieces, played_out
+from runner.worker.pieces import Collected, Deliver
 from runner.worker.sample import sample_row
 
 __all__ = ["Answered", "LoadError", "Session", "WrongResult"]
-
-
-class WrongResult(Exception):
-    """`handle` returned something that is not one answer per row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Session:
         self._context: Context = context_for(load, self._config)
         self._entry: Entry | None = None
         self._guard: Guarded | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._told = (0, 0)
 
     def open(self) -> dict[str, Any]:
@@ -81,20 +82,37 @@ class Session:
         """
         deliver = None if send is None else lambda pieces: send(wire.Pieces(batch, pieces))
         try:
-            answered = self.answer(batch_rows, deliver)
-        except WrongResult as error:
+            return self._ran(batch, self.answer(batch_rows, deliver))
+        except failures.BATCH_FAILURES as error:
+            return self._failed(batch, error)
+
+    async def run_beside_others(
+        self, batch_rows: Sequence[wire.Row], batch: int, send: Callable[[wire.Pieces], None]
+    ) -> wire.Ran | wire.Raised:
+        """`run` for an asynchronous handler: other batches may be under way, each with a copy of the context."""
+        assert self._entry is not None, "this is a bug: rows came before the model was loaded"
+        context = copy.copy(self._context)
+        handling = Handling(context, batch_rows, lambda pieces: send(wire.Pieces(batch, pieces)))
+        try:
+            await handling.run_async(self._entry.handle)
+            return self._ran(batch, self._answered(handling, context))
+        except failures.BATCH_FAILURES as error:
+            return self._failed(batch, error)
+
+    def _ran(self, batch: int, answered: Answered) -> wire.Ran:
+        return wire.Ran(batch, answered.replies, answered.seconds, answered.metrics)
+
+    def _failed(self, batch: int, error: BaseException) -> wire.Raised:
+        if isinstance(error, WrongResult):
             # TorchServe's sentence is for the client; the log also gets what came instead.
             return wire.Raised(batch, 503, "WrongResult", str(error.args[0]), [str(error.args[1])])
-        except failures.USER_FAILURES as error:
-            return failures.raised(batch, error, self._model_dir)
-        return wire.Ran(batch, answered.replies, answered.seconds, answered.metrics)
+        return failures.raised(batch, error, self._model_dir)
 
     def load(self) -> dict[str, Any]:
         """`open` without the border: user code's exceptions pass as they are."""
         self._take_over_process()
         cache = self._compile_cache()
-        entry = load_handler(_handler_in(self._load.manifest), self._context)
-        self._entry = enveloped(entry, self._load.envelope) if self._load.envelope else entry
+        self._entry = self._load_entry()
         sample = sample_row(self._model_dir, self._config.warmup.input)
         optimised = self._optimise(sample) if cache is None else self._compiling(sample, cache)
         return {
@@ -106,6 +124,35 @@ class Session:
             **optimised,
             "warmup": self._warm_up(sample),
         }
+
+    @property
+    def beside_others(self) -> bool:
+        """Whether several batches may be under way at once (asyncCommunication)."""
+        return self._config.async_communication
+
+    @property
+    def event_loop(self) -> asyncio.AbstractEventLoop:
+        """The one loop of this session: for loading, warm-up and traffic, on the thread that called `open`."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        return self._loop
+
+    def close(self) -> None:
+        """Serve no more."""
+        if self._loop is not None:
+            self._loop.close()
+            asyncio.set_event_loop(None)
+            self._loop = None
+
+    def _settled(self, value: Any) -> Any:
+        return self.event_loop.run_until_complete(value) if inspect.isawaitable(value) else value
+
+    def _load_entry(self) -> Entry:
+        entry = load_handler(_handler_in(self._load.manifest), self._context, self._settled)
+        if self.beside_others and not entry.is_async:
+            raise CannotLoad(f"asyncCommunication needs an asynchronous handler, but {entry.name} is plain `def`")
+        return enveloped(entry, self._load.envelope) if self._load.envelope else entry
 
     @property
     def module(self) -> nn.Module | None:
@@ -120,14 +167,15 @@ class Session:
             collected = Collected()
             answered = self.answer(batch_rows, collected.take)
             return replace(answered, replies=collected.whole(answered.replies))
-        data, places, refused = _decoded(batch_rows)
-        replies = self._handled(data, batch_rows, places, deliver) if data else []
-        for place, failure in refused:
-            replies.insert(place, rows.problem(failure))
-        context = self._context
+        assert self._entry is not None, "this is a bug: rows came before the model was loaded"
+        handling = Handling(self._context, batch_rows, deliver)
+        handling.run(self._entry.handle, self._settled)
+        return self._answered(handling, self._context)
+
+    def _answered(self, handling: Handling, context: Context) -> Answered:
         seconds = context.seconds
         context.begin(())
-        return Answered(replies, seconds, [*context.metrics.drain(), *self._answered_by_eager()])
+        return Answered(handling.replies, seconds, [*context.metrics.drain(), *self._answered_by_eager()])
 
     def _answered_by_eager(self) -> list[wire.Metric]:
         """Calls of compiled code that eager had to answer since the last batch: it failed, or nothing compiled
@@ -138,26 +186,6 @@ class Session:
         names = ("archive_compiled_failures", "archive_recompiles")
         new = zip(names, self._told, before, strict=True)
         return [wire.Metric(name, float(now - then), "count", "counter", {}) for name, now, then in new if now > then]
-
-    def _handled(
-        self, data: list[dict[str, Any]], batch_rows: Sequence[wire.Row], places: Sequence[int], deliver: Deliver
-    ) -> list[wire.Reply]:
-        assert self._entry is not None, "this is a bug: rows came before the model was loaded"
-        context = self._context
-        pieces = Pieces(context, places, deliver)
-        context.begin([batch_rows[place] for place in places], pieces)
-        started = perf_counter()
-        try:
-            result = self._entry.handle(data, context)
-            _check(result, len(data))
-            result = played_out(result, pieces)
-        finally:
-            pieces.close()
-        context.seconds["handle"] = perf_counter() - started
-        processors = context.touched
-        if processors is None:
-            return [rows.encode(value, None) for value in result]
-        return [rows.encode(value, processor) for value, processor in zip(result, processors, strict=True)]
 
     def _take_over_process(self) -> None:
         load = self._load
@@ -216,8 +244,15 @@ class Session:
         if sample is None:
             return {"input": None, "milliseconds": {}}
         iterations = max(1, self._config.warmup.iterations)
-        times = {str(size): self._exercised(sample, size, iterations) for size in _sizes(self._config.batch_size)}
+        times = {str(size): self._exercised(sample, size, iterations) for size in self._sizes()}
         return {"input": self._config.warmup.input, "iterations": iterations, "milliseconds": times}
+
+    def _sizes(self) -> list[int]:
+        """1, 2, 4, … and the batch size itself: what a growing load meets first. Batches that run beside others are
+        of one row."""
+        most = 1 if self.beside_others else self._config.batch_size
+        powers = [1 << exponent for exponent in range(most.bit_length())]
+        return sorted({*powers, most})
 
     def _exercised(self, sample: wire.Row, size: int, iterations: int) -> float:
         """Milliseconds of the last of `iterations` batches of this size."""
@@ -258,35 +293,3 @@ def _handler_in(manifest: Mapping[str, Any]) -> str:
     if not handler:
         raise CannotLoad("the manifest names no handler")
     return f"{handler}:{handler_class}" if handler_class and ":" not in handler else str(handler)
-
-
-def _decoded(
-    batch_rows: Sequence[wire.Row],
-) -> tuple[list[dict[str, Any]], Sequence[int], list[tuple[int, RowFailed]]]:
-    """Data rows, the places they came from, and (place, answer) of each row that cannot be decoded."""
-    data: list[dict[str, Any]] = []
-    refused: list[tuple[int, RowFailed]] = []
-    for place, row in enumerate(batch_rows):
-        try:
-            data.append(rows.decode(row))
-        except BadRequest as error:
-            refused.append((place, answer_to(error)))
-    if not refused:
-        return data, range(len(batch_rows)), refused
-    without = {place for place, _ in refused}
-    return data, [place for place in range(len(batch_rows)) if place not in without], refused
-
-
-def _check(result: Any, expected: int) -> None:
-    if not isinstance(result, list | tuple):
-        raise WrongResult("Invalid model predict output", f"handle() returned a {type(result).__name__}, not a list")
-    if len(result) != expected:
-        raise WrongResult(
-            "number of batch response mismatched", f"handle() returned {len(result)} answers to {expected} rows"
-        )
-
-
-def _sizes(batch_size: int) -> list[int]:
-    """1, 2, 4, … and the batch size itself: what a growing load meets first."""
-    powers = [1 << exponent for exponent in range(batch_size.bit_length())]
-    return sorted({*powers, batch_size})

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from runner import wire
+from runner.pool.link import LinkState
 from runner.pool.model import Model, ModelState
 from runner.scheduling.job import Cause, Failure, Job
 from tests.runner.loops import in_loop
@@ -286,7 +287,7 @@ async def test_every_piece_gives_a_worker_its_response_timeout_anew() -> None:
     submit(model, "a")
     await turn()
     (run,) = worker.batches()
-    worker.link.quiet_since -= 2
+    worker.link.first.heard -= 2
     worker.say(wire.Pieces(run.batch, [wire.Piece(0, wire.Reply(200, "", "", [], b"a"))]))
     model._make_round()
     assert worker.kills == 0
@@ -298,7 +299,7 @@ async def test_a_hung_worker_is_ended_and_the_request_told() -> None:
     worker = Worker(model)
     (job,) = submit(model, "a")
     await turn()
-    worker.link.quiet_since -= 2
+    worker.link.first.heard -= 2
     while model.batcher.open:
         await asyncio.sleep(0.001)
     assert answers(job) == [Failure(Cause.HUNG)]
@@ -375,3 +376,74 @@ async def test_a_row_that_is_too_large_alone_is_answered_413() -> None:
         (job,) = submit(model, "a")
         await turn()
     assert answers(job)[0].status == 413
+
+
+@in_loop
+async def test_an_asynchronous_worker_runs_rows_beside_each_other_and_answers_in_any_order() -> None:
+    model = make_model(asyncCommunication=True, batchSize=2)
+    worker = Worker(model)
+    first, second, third = submit(model, "a", "b", "c")
+    await turn()
+    runs = worker.batches()
+    assert [[row.id for row in run.rows] for run in runs] == [["a"], ["b"]]
+    worker.reply(runs[1])
+    assert [len(answers(job)) for job in (first, second, third)] == [0, 1, 0]
+    assert texts(worker) == [["c"]]
+
+
+@in_loop
+async def test_rows_go_to_the_asynchronous_worker_with_the_least_to_do() -> None:
+    model = make_model(asyncCommunication=True, batchSize=4)
+    workers = Worker(model, 0), Worker(model, 1)
+    submit(model, "a", "b", "c", "d")
+    await turn()
+    assert [texts(worker) for worker in workers] == [[["a"], ["c"]], [["b"], ["d"]]]
+
+
+@in_loop
+async def test_rows_that_were_beside_each_other_in_two_dying_workers_run_alone_until_the_guilty_one_is_known() -> (
+    None
+):
+    model = make_model(asyncCommunication=True, batchSize=2)
+    good, bad = submit(model, "good", "bad")
+    for number in range(2):
+        worker = Worker(model, number)
+        await worker.next_batches()
+        if len(worker.link.in_flight) < 2:
+            await worker.next_batches()
+        worker.die()
+    worker = Worker(model, 2)
+    (run,) = await worker.next_batches()
+    assert [row.id for row in run.rows] == ["good"]
+    worker.reply(run)
+    assert texts(worker) == [["bad"]]
+    worker.die()
+    while model.batcher.open:
+        await asyncio.sleep(0.001)
+    assert answers(bad) == [Failure(Cause.KILLED)]
+    assert [reply.status for reply in answers(good)] == [200]
+
+
+@in_loop
+async def test_a_row_that_hangs_an_asynchronous_worker_is_told_and_its_neighbours_run_elsewhere() -> None:
+    model = make_model(asyncCommunication=True, batchSize=2, responseTimeout=1)
+    worker, other = Worker(model, 0), Worker(model, 1)
+    other.link.state = LinkState.UNLOADING
+    hangs, neighbour = submit(model, "hangs", "neighbour")
+    await turn()
+    other.link.state = LinkState.READY
+    worker.link.first.heard -= 2
+    model._make_round()
+    assert await next_texts(other) == [["neighbour"]]
+    assert (answers(hangs), answers(neighbour)) == ([Failure(Cause.HUNG)], [])
+
+
+@in_loop
+async def test_an_answer_to_a_batch_that_is_not_under_way_ends_the_worker() -> None:
+    model = make_model(asyncCommunication=True, batchSize=2)
+    worker = Worker(model)
+    submit(model, "a")
+    await turn()
+    (run,) = worker.batches()
+    worker.reply(wire.Run(run.batch + 1, run.rows))
+    assert worker.kills == 1

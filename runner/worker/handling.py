@@ -1,0 +1,111 @@
+"""One batch on its way through a handler: rows decoded, the handler's result checked, played out, encoded.
+
+Why apart from the session? A session may have several batches under way when the handler is asynchronous; each has
+a context and an outlet of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any
+
+from runner import wire
+from runner.handlers.context import Context
+from runner.handlers.errors import BadRequest, RowFailed, answer_to
+from runner.worker import rows
+from runner.worker.loader import Handle
+from runner.worker.pieces import Deliver, Pieces, played_out, streamed_out
+
+
+class WrongResult(Exception):
+    """`handle` returned something that is not one answer per row."""
+
+
+class Handling:
+    """The batch of `batch_rows`. Rows whose body cannot be decoded are answered 400 and not given to the handler.
+
+    `replies` are there when `run` or `run_async` has returned. Both raise WrongResult, and what user code raises.
+    """
+
+    def __init__(self, context: Context, batch_rows: Sequence[wire.Row], deliver: Deliver) -> None:
+        self._data, self._places, self._refused = _decoded(batch_rows)
+        self._rows = batch_rows
+        self._context = context
+        self._pieces = Pieces(context, self._places, deliver)
+        self.replies: list[wire.Reply] = []
+
+    def run(self, handle: Handle, settled: Callable[[Any], Any]) -> None:
+        """Have the batch handled on this thread; `settled` waits for what is asynchronous."""
+        started = self._begin()
+        if self._data:
+            try:
+                result = handle(self._data, self._context)
+                if inspect.isawaitable(result):
+                    result = settled(self._awaited(result))
+                result = played_out(self._checked(result), self._pieces)
+            finally:
+                self._pieces.close()
+            self._end(result, started)
+        self._insert_refused()
+
+    async def run_async(self, handle: Handle) -> None:
+        """Have the batch handled beside others, on the running loop."""
+        started = self._begin()
+        if self._data:
+            try:
+                result = await self._awaited(handle(self._data, self._context))
+                result = played_out(result, self._pieces)
+            finally:
+                self._pieces.close()
+            self._end(result, started)
+        self._insert_refused()
+
+    def _begin(self) -> float:
+        self._context.begin([self._rows[place] for place in self._places], self._pieces)
+        return perf_counter()
+
+    async def _awaited(self, result: Any) -> Sequence[Any]:
+        return await streamed_out(self._checked(await result), self._pieces)
+
+    def _checked(self, result: Any) -> Sequence[Any]:
+        expected = len(self._data)
+        if not isinstance(result, list | tuple):
+            kind = type(result).__name__
+            raise WrongResult("Invalid model predict output", f"handle() returned a {kind}, not a list")
+        if len(result) != expected:
+            raise WrongResult(
+                "number of batch response mismatched", f"handle() returned {len(result)} answers to {expected} rows"
+            )
+        return result
+
+    def _end(self, result: Sequence[Any], started: float) -> None:
+        self._context.seconds["handle"] = perf_counter() - started
+        processors = self._context.touched
+        if processors is None:
+            self.replies = [rows.encode(value, None) for value in result]
+        else:
+            pairs = zip(result, processors, strict=True)
+            self.replies = [rows.encode(value, processor) for value, processor in pairs]
+
+    def _insert_refused(self) -> None:
+        for place, failure in self._refused:
+            self.replies.insert(place, rows.problem(failure))
+
+
+def _decoded(
+    batch_rows: Sequence[wire.Row],
+) -> tuple[list[dict[str, Any]], Sequence[int], list[tuple[int, RowFailed]]]:
+    """Data rows, the places they came from, and (place, answer) of each row that cannot be decoded."""
+    data: list[dict[str, Any]] = []
+    refused: list[tuple[int, RowFailed]] = []
+    for place, row in enumerate(batch_rows):
+        try:
+            data.append(rows.decode(row))
+        except BadRequest as error:
+            refused.append((place, answer_to(error)))
+    if not refused:
+        return data, range(len(batch_rows)), refused
+    without = {place for place, _ in refused}
+    return data, [place for place in range(len(batch_rows)) if place not in without], refused
