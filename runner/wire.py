@@ -113,6 +113,21 @@ class Ran(msgspec.Struct, tag="ran"):
     metrics: list[Metric] = []
 
 
+class Piece(msgspec.Struct, array_like=True):
+    """A part of the answer to the row at `place` of its batch. `last`: nothing follows for this row."""
+
+    place: int
+    reply: Reply
+    last: bool = False
+
+
+class Pieces(msgspec.Struct, tag="pieces"):
+    """Parts of answers of a batch that is still running. `Ran` or `Raised` follows."""
+
+    batch: int
+    pieces: list[Piece]
+
+
 class Raised(msgspec.Struct, tag="raised"):
     """The whole batch failed. `status` and `message` are the answer if it cannot be retried.
 
@@ -127,7 +142,7 @@ class Raised(msgspec.Struct, tag="raised"):
     retire: bool = False
 
 
-Frame = Load | Loaded | LoadFailed | Run | Ran | Raised
+Frame = Load | Loaded | LoadFailed | Run | Ran | Pieces | Raised
 
 _encoder = msgspec.msgpack.Encoder()
 _headers_decoder = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])

@@ -125,6 +125,11 @@ def headers_of(answer: wire.Reply | Problem, request_id: bytes) -> tuple[bytes, 
     return body, headers
 
 
+def stream_headers(head: wire.Reply, request_id: bytes) -> list[tuple[bytes, bytes]]:
+    """Headers of an answer whose length is not known yet."""
+    return [(name, value) for name, value in headers_of(head, request_id)[1] if name != b"content-length"]
+
+
 def _header_value(text: str) -> bytes:
     return text.translate(_NO_BREAKS).encode("latin-1", "replace")
 

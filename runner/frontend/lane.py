@@ -14,11 +14,13 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from runner import wire
-from runner.frontend.bodies import headers_of, is_form
+from runner.frontend.bodies import headers_of, is_form, stream_headers
+from runner.frontend.exchange import UNREAD_LIMIT
 from runner.frontend.predictions import PREFIX, Headers, Predictions
 from runner.frontend.problems import Problem, problem
 from runner.frontend.tokens import Tokens, authorization_of
 from runner.frontend.transport import JoiningTransport
+from runner.pieces import breaks
 from runner.pool.deployment import Deployment
 from runner.scheduling.job import Job
 
@@ -35,6 +37,7 @@ class Lane:
 
     __slots__ = (
         "_body",
+        "_head",
         "_job",
         "_protocol",
         "_size",
@@ -58,6 +61,7 @@ class Lane:
         self._body: list[bytes] = []
         self._size = 0
         self._job: Job | None = None
+        self._head: wire.Reply | None = None
         self._target: Deployment | None = None
 
     @property
@@ -74,6 +78,9 @@ class Lane:
     @disconnected.setter
     def disconnected(self, _: bool) -> None:
         self.response_complete = True
+        self._withdraw()
+
+    def _withdraw(self) -> None:
         if self._job is not None and self._target is not None:
             self._target.model.withdraw(self._job)
             self._job = None
@@ -108,10 +115,43 @@ class Lane:
         else:
             self._job, self._target = job, target
 
+    def piece(self, reply: wire.Reply) -> None:
+        if self.response_complete or self._target is None:
+            return
+        if self._head is None and not self._begin(self._protocol.predictions.head(self._target, reply)):
+            return
+        if self._protocol.unread > UNREAD_LIMIT:
+            self._withdraw()
+            self.response_complete = True
+            self._protocol.transport.abort()
+        else:
+            self._protocol.go_on(reply.body)
+
+    def _begin(self, head: wire.Reply | Problem) -> bool:
+        if isinstance(head, Problem):
+            self._withdraw()
+            self._answer(head)
+            return False
+        self._head = head
+        self._protocol.predictions.count(head)
+        self._protocol.begin(head, self.request_id, self.keep_alive)
+        return True
+
     def deliver(self, answer: Any) -> None:
         self._job = None
-        if not self.response_complete and self._target is not None:
-            self._answer(self._protocol.predictions.answer(self._target, answer))
+        if self.response_complete or self._target is None:
+            return
+        answer = self._protocol.predictions.answer(self._target, answer)
+        if self._head is None:
+            self._answer(answer)
+            return
+        self.response_complete = True
+        if isinstance(answer, Problem) or breaks(self._head, answer):
+            # A stream without its last chunk is what tells the client; closing sends what it has not read yet.
+            self._protocol.transport.close()
+        else:
+            self._protocol.go_on(answer.body)
+            self._protocol.finish(self.keep_alive)
 
     def _answer(self, answer: wire.Reply | Problem) -> None:
         self._protocol.predictions.count(answer)
@@ -192,11 +232,38 @@ class LaneProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         body, headers = headers_of(answer, request_id)
-        parts = [STATUS_LINE[answer.status]]
+        head = self._head(answer.status, headers, keep_alive)
+        cast(JoiningTransport, self.transport).write_now(head + body)
+        self._done(keep_alive)
+
+    def _head(self, status: int, headers: Headers, keep_alive: bool) -> bytes:
+        parts = [STATUS_LINE[status]]
         for name, value in (*self.server_state.default_headers, *headers):
             parts += (name, b": ", value, b"\r\n")
-        parts += (b"\r\n" if keep_alive else b"connection: close\r\n\r\n", body)
-        cast(JoiningTransport, self.transport).write_now(b"".join(parts))
+        parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+        return b"".join(parts)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the client has not taken yet."""
+        return self.transport.get_write_buffer_size()
+
+    def begin(self, head: wire.Reply, request_id: bytes, keep_alive: bool) -> None:
+        """Write the head of an answer that comes in pieces."""
+        headers = [*stream_headers(head, request_id), (b"transfer-encoding", b"chunked")]
+        self.transport.write(self._head(head.status, headers, keep_alive))
+
+    def go_on(self, body: bytes) -> None:
+        """Write a piece. An empty one says nothing: as a chunk it would be the end."""
+        if body:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+
+    def finish(self, keep_alive: bool) -> None:
+        """Write the end of an answer that came in pieces."""
+        self.transport.write(b"0\r\n\r\n")
+        self._done(keep_alive)
+
+    def _done(self, keep_alive: bool) -> None:
         if not keep_alive:
             self.transport.close()
         elif self.pipeline:

@@ -25,6 +25,7 @@ from runner.frontend.bodies import (
     read_body,
     send_answer,
 )
+from runner.frontend.exchange import GONE, Exchange, Stream
 from runner.frontend.problems import Problem, of_failure, problem
 from runner.metrics import Metrics
 from runner.pool.deployment import Deployment
@@ -36,8 +37,7 @@ PREFIX = "/predictions/"
 _METHODS = ("POST", "PUT", "GET")
 _LONGEST_ID = 256
 _STATUSES = range(200, 600)
-#: Delivered in place of an answer when the client has hung up.
-_GONE = object()
+_BODILESS = (204, 304)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -48,40 +48,6 @@ class Extra:
 
     params: tuple[tuple[str, str, bytes], ...] = ()
     headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-class Exchange:
-    """One waiting ASGI request: gets the job's answer, and finds out whether its client still listens."""
-
-    __slots__ = ("_model", "_receive", "_watch", "answer", "job")
-
-    def __init__(self, model: Model, receive: Receive) -> None:
-        self._model = model
-        self._receive = receive
-        self._watch: asyncio.Task[None] | None = None
-        self.job: Job | None = None
-        self.answer: asyncio.Future[Any] = model.loop.create_future()
-
-    def deliver(self, answer: Any) -> None:
-        if not self.answer.done():
-            self.answer.set_result(answer)
-
-    def still_waiting(self) -> None:
-        if self._watch is None:
-            self._watch = self._model.loop.create_task(self._until_gone())
-
-    async def _until_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if self.job is not None:
-            self._model.withdraw(self.job)
-        self.deliver(_GONE)
-
-    def close(self) -> None:
-        """The request is over, answered or not. Without the cycle job ⇄ client nothing is left to the collector."""
-        self.job = None
-        if self._watch is not None:
-            self._watch.cancel()
 
 
 class Predictions:
@@ -137,6 +103,10 @@ class Predictions:
             return problem("bad-status", status=answer.status)
         return answer
 
+    def head(self, target: Deployment, piece: wire.Reply) -> wire.Reply | Problem:
+        """How a stream that begins with this piece begins. Where HTTP allows no body there can be no stream."""
+        return problem("bad-status", status=piece.status) if piece.status in _BODILESS else self.answer(target, piece)
+
     def count(self, answer: wire.Reply | Problem) -> None:
         """An answer goes out."""
         self._metrics.response(answer.status)
@@ -155,12 +125,26 @@ class Predictions:
                 answer = await self._predict(target, extra, scope, request_id, receive)
         except ClientGone:
             return
+        if isinstance(answer, Stream):
+            await self._flow(answer, send, request_id)
+            return
         self.count(answer)
         await send_answer(send, answer, request_id)
 
+    async def _flow(self, stream: Stream, send: Send, request_id: bytes) -> None:
+        assert stream.head is not None, "this is a bug: a stream that has not begun"
+        self.count(stream.head)
+        try:
+            await stream.send_to(send, request_id)
+        except asyncio.CancelledError:
+            stream.withdraw()
+            raise
+        finally:
+            stream.close()
+
     async def _predict(
         self, target: Deployment | Problem, extra: Extra, scope: Scope, request_id: bytes, receive: Receive
-    ) -> wire.Reply | Problem:
+    ) -> wire.Reply | Problem | Stream:
         if isinstance(target, Problem):
             return target
         if scope["method"] not in _METHODS:
@@ -175,22 +159,43 @@ class Predictions:
             return problem("bad-request", reason=str(error))
         packed = wire.pack_headers([*scope["headers"], *extra.headers])
         row = wire.Row(request_id.decode("latin-1"), [*params, *extra.params], packed)
-        return await self.run(target, row, receive)
+        if scope.get("http_version") == "1.0":
+            return await self.run(target, row, receive)
+        answer = await self._exchange(target, row, Stream(target.model, receive))
+        return self._begun(target, answer) if isinstance(answer, Stream) else self._whole(target, answer)
 
     async def run(self, target: Deployment, row: wire.Row, receive: Receive) -> wire.Reply | Problem:
-        """Have the row answered. Raises ClientGone."""
-        exchange = Exchange(target.model, receive)
+        """Have the row answered in one piece. Raises ClientGone."""
+        return self._whole(target, await self._exchange(target, row, Exchange(target.model, receive)))
+
+    async def _exchange(self, target: Deployment, row: wire.Row, exchange: Exchange) -> Any:
+        """What the row is answered, or the stream that has begun. Raises ClientGone."""
         job = self.submit(target, row, exchange)
         if isinstance(job, Problem):
             return job
         exchange.job = job
+        answer = None
         try:
             answer = await exchange.answer
         except asyncio.CancelledError:
             target.model.withdraw(job)
             raise
         finally:
-            exchange.close()
-        if answer is _GONE:
+            if answer is not exchange:
+                exchange.close()
+        if answer is GONE:
             raise ClientGone
-        return self.answer(target, answer)
+        return answer
+
+    def _whole(self, target: Deployment, answer: Any) -> wire.Reply | Problem:
+        return answer if isinstance(answer, Problem) else self.answer(target, answer)
+
+    def _begun(self, target: Deployment, stream: Stream) -> Stream | Problem:
+        """The stream, unless no stream can begin as the handler wants this one to."""
+        assert stream.head is not None, "this is a bug: a stream that has not begun"
+        head = self.head(target, stream.head)
+        if not isinstance(head, Problem):
+            return stream
+        stream.withdraw()
+        stream.close()
+        return head

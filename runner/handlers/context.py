@@ -88,7 +88,8 @@ class Context:
     """TorchServe's context, argument for argument, and a few things of ours.
 
     `device`: the torch device this worker serves on, e.g. "cuda:0"; `seconds`: how long the stages of the
-    current batch took, filled by handlers that know; `weights`: how the model's weights came in.
+    current batch took, filled by handlers that know; `weights`: how the model's weights came in; `outlet`: where
+    the current batch's pieces go (see runner.handlers.streaming), None outside a batch.
     A handler may set attributes of its own (`context.cache = {}`): the object lives as long as the worker.
     """
 
@@ -122,6 +123,7 @@ class Context:
         self.seconds: dict[str, float] = {}
         self.weights: dict[str, Any] | None = None
         self.stopping_criteria: Any = None
+        self.outlet: Any = None
         self.cl_socket: Any = None
         self.header_key_sequence_id = os.getenv("TS_REQUEST_SEQUENCE_ID", "ts_request_sequence_id")
         self.header_key_sequence_start = os.getenv("TS_REQUEST_SEQUENCE_START", "ts_request_sequence_start")
@@ -130,9 +132,10 @@ class Context:
         self._request_ids: dict[int, str] | None = None
         self._request_processor: list[RequestProcessor] | None = None
 
-    def begin(self, rows: Sequence[wire.Row]) -> None:
+    def begin(self, rows: Sequence[wire.Row], outlet: Any = None) -> None:
         """These rows are the batch now; whatever was known about the one before is forgotten."""
         self._rows = rows
+        self.outlet = outlet
         self._request_ids = None
         self._request_processor = None
         self.seconds = {}

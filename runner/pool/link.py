@@ -41,6 +41,9 @@ class Owner(Protocol):
     def worker_answered(self, link: Link, answer: wire.Ran | wire.Raised) -> None:
         """The first batch in flight has come back."""
 
+    def worker_sent(self, link: Link, pieces: wire.Pieces) -> None:
+        """Parts of answers of the first batch in flight."""
+
     def worker_lost(self, link: Link) -> None:
         """The worker is gone; what is in flight was not answered."""
 
@@ -49,6 +52,7 @@ class Link(asyncio.Protocol):
     """A worker process.
 
     `in_flight`: batches sent and not answered, the first one running since `busy_since` (monotonic seconds).
+    `quiet_since`: since then there was neither an answer nor a piece of one.
     `served`: it has answered a batch; `hung`: we ended it for giving no answer; `retired`: it leaves as it should.
     `loading` resolves to the worker's word about loading; `lost` when the connection has ended.
     """
@@ -60,6 +64,7 @@ class Link(asyncio.Protocol):
         self.state = LinkState.LOADING
         self.in_flight: deque[Batch] = deque()
         self.busy_since = 0.0
+        self.quiet_since = 0.0
         self.hung = False
         self.served = False
         self.retired = False
@@ -86,12 +91,12 @@ class Link(asyncio.Protocol):
         """Send a batch. Raises WireError, and sends nothing, when its rows are too large for one frame."""
         self.send(wire.Run(batch.number, [job.row for job in batch.jobs]))
         if not self.in_flight:
-            self.busy_since = now
+            self.busy_since = self.quiet_since = now
         self.in_flight.append(batch)
 
     def finished(self, now: float) -> Batch:
         """The batch that has just been answered leaves; the next one, if any, runs since now."""
-        self.busy_since = now
+        self.busy_since = self.quiet_since = now
         self.served = True
         return self.in_flight.popleft()
 
@@ -133,6 +138,8 @@ class Link(asyncio.Protocol):
     def _hear(self, frame: wire.Frame) -> None:
         if isinstance(frame, wire.Ran | wire.Raised) and self.in_flight:
             self._owner.worker_answered(self, frame)
+        elif isinstance(frame, wire.Pieces) and self.in_flight:
+            self._owner.worker_sent(self, frame)
         elif isinstance(frame, wire.Loaded | wire.LoadFailed) and not self.loading.done():
             self.loading.set_result(frame)
         else:

@@ -133,6 +133,21 @@ class Model:
             link.retire()
         self._dispatch()
 
+    def worker_sent(self, link: Link, pieces: wire.Pieces) -> None:
+        """Pass parts of answers on. The pause between two of them is what `responseTimeout` limits."""
+        now = time.monotonic()
+        batch = link.in_flight[0]
+        if pieces.batch != batch.number or any(not 0 <= piece.place < len(batch) for piece in pieces.pieces):
+            link.kill()
+            return
+        link.quiet_since = now
+        for piece in pieces.pieces:
+            job = batch.jobs[piece.place]
+            if not piece.last:
+                self.batcher.piece(job, piece.reply)
+            elif self.batcher.answer(job, piece.reply):
+                self._observer.answered(job.sent - job.arrived, now - job.arrived)
+
     def _fits(self, batch: Batch, answer: wire.Ran | wire.Raised) -> bool:
         """A worker that asks to be replaced is treated like one that died: its batch is tried elsewhere."""
         if isinstance(answer, wire.Raised):
@@ -239,7 +254,7 @@ class Model:
         self._round = None
         now = time.monotonic()
         for link in self.links:
-            if link.in_flight and now - link.busy_since > self.config.response_timeout and not link.hung:
+            if link.in_flight and now - link.quiet_since > self.config.response_timeout and not link.hung:
                 link.hung = True
                 seconds = self.config.response_timeout
                 log.error("%s: worker %d gave no answer in %s s; ending it", self.name, link.number, seconds)

@@ -168,6 +168,12 @@ class Batcher:
         """Give the job its answer. False if it had one already, or its client had left."""
         return self._end(job, Event.ANSWER, answer) if job.is_open else False
 
+    def piece(self, job: Job, reply: Any) -> None:
+        """Give the job a piece of its answer; dropped if it needs none any more."""
+        if job.is_open:
+            job.advance(Event.PIECE)
+            job.client.piece(reply)
+
     def withdraw(self, job: Job) -> bool:
         """The client has left: the job is never sent, or its answer is dropped. False if it was answered."""
         return self._end(job, Event.GONE, None) if job.is_open else False
@@ -181,10 +187,12 @@ class Batcher:
         return True
 
     def expire(self, now: float) -> list[Job]:
-        """Answer every open job whose deadline has passed, waiting or sent, and return them."""
+        """Answer every open job whose deadline has passed, waiting or sent, and return them. A deadline is for the
+        first piece: what streams is not late."""
         if now < self._earliest:
             return []
-        dated = [(job.deadline, job) for job in self._open if job.deadline is not None]
+        waiting = (job for job in self._open if not job.is_streaming)
+        dated = [(job.deadline, job) for job in waiting if job.deadline is not None]
         late = [job for deadline, job in dated if deadline <= now]
         for job in late:
             self._end(job, Event.EXPIRE, Failure(Cause.EXPIRED))

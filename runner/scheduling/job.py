@@ -2,7 +2,9 @@
 
 Rules of the room
 1. A job is answered exactly once: ANSWERED and WITHDRAWN have no way out.
-2. Whatever happens to a job is an `Event`; an event that the table does not know raises `LifeError`, which is
+2. Once a piece of its answer went out, a job is not tried again and its deadline is met: STREAMING has no REQUEUE
+   and no EXPIRE.
+3. Whatever happens to a job is an `Event`; an event that the table does not know raises `LifeError`, which is
    a bug of ours, never a condition to handle.
 """
 
@@ -16,6 +18,7 @@ from typing import Any, Protocol
 class State(Enum):
     QUEUED = "queued"
     SENT = "sent"
+    STREAMING = "streaming"
     ANSWERED = "answered"
     WITHDRAWN = "withdrawn"
 
@@ -23,6 +26,7 @@ class State(Enum):
 class Event(Enum):
     TAKE = "take"
     REQUEUE = "requeue"
+    PIECE = "piece"
     ANSWER = "answer"
     EXPIRE = "expire"
     GONE = "gone"
@@ -37,8 +41,14 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     },
     State.SENT: {
         Event.REQUEUE: State.QUEUED,
+        Event.PIECE: State.STREAMING,
         Event.ANSWER: State.ANSWERED,
         Event.EXPIRE: State.ANSWERED,
+        Event.GONE: State.WITHDRAWN,
+    },
+    State.STREAMING: {
+        Event.PIECE: State.STREAMING,
+        Event.ANSWER: State.ANSWERED,
         Event.GONE: State.WITHDRAWN,
     },
     State.ANSWERED: {},
@@ -78,7 +88,10 @@ class Client(Protocol):
     """Who asked."""
 
     def deliver(self, answer: Any) -> None:
-        """Take the one answer: a reply or a `Failure`."""
+        """Take the one answer: a reply or a `Failure`. After pieces it is the last piece, or the stream is broken."""
+
+    def piece(self, reply: Any) -> None:
+        """Take a piece of the answer; `deliver` follows."""
 
     def still_waiting(self) -> None:
         """Hear, now and then, that there is no answer yet: the moment to find out whether anybody still listens."""
@@ -111,4 +124,8 @@ class Job:
 
     @property
     def is_open(self) -> bool:
-        return self.state is State.QUEUED or self.state is State.SENT
+        return self.state not in (State.ANSWERED, State.WITHDRAWN)
+
+    @property
+    def is_streaming(self) -> bool:
+        return self.state is State.STREAMING

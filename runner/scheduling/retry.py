@@ -8,6 +8,7 @@
 | no answer within responseTimeout       | each alone                   | answered: HUNG (not tried again)   |
 | the handler raised                     | each alone (rowRetry: true)  | answered: RAISED                   |
 
+A job whose stream has begun is answered with the failure in each of these cases: its client would get pieces twice.
 So only the guilty row of a batch fails, and a row that kills is tried at most three times.
 """
 
@@ -53,9 +54,14 @@ class Answer:
 
 def after(jobs: Sequence[Job], outcome: Raised | Died, *, row_retry: bool) -> list[Again | Answer]:
     """What to do with the open jobs of a batch that ended so."""
-    jobs = [job for job in jobs if job.is_open]
+    failure = _failure(outcome)
+    broken: list[Again | Answer] = [Answer(job, failure) for job in jobs if job.is_streaming]
+    untouched = [job for job in jobs if job.is_open and not job.is_streaming]
+    return broken + _after(untouched, outcome, failure, row_retry)
+
+
+def _after(jobs: list[Job], outcome: Raised | Died, failure: Failure, row_retry: bool) -> list[Again | Answer]:
     if isinstance(outcome, Raised):
-        failure = Failure(Cause.RAISED, outcome.status, outcome.kind, outcome.message)
         return _apart(jobs) if row_retry and len(jobs) > 1 else [Answer(job, failure) for job in jobs]
     if not outcome.started:
         return _together(jobs)
@@ -64,8 +70,14 @@ def after(jobs: Sequence[Job], outcome: Raised | Died, *, row_retry: bool) -> li
     if len(jobs) > 1:
         return _apart(jobs) if outcome.hung or jobs[0].deaths > 1 else _together(jobs)
     if outcome.hung:
-        return [Answer(job, Failure(Cause.HUNG)) for job in jobs]
-    return [Answer(job, Failure(Cause.KILLED)) if job.deaths > 1 else Again((job,)) for job in jobs]
+        return [Answer(job, failure) for job in jobs]
+    return [Answer(job, failure) if job.deaths > 1 else Again((job,)) for job in jobs]
+
+
+def _failure(outcome: Raised | Died) -> Failure:
+    if isinstance(outcome, Raised):
+        return Failure(Cause.RAISED, outcome.status, outcome.kind, outcome.message)
+    return Failure(Cause.HUNG if outcome.hung else Cause.KILLED)
 
 
 def _together(jobs: Sequence[Job]) -> list[Again | Answer]:

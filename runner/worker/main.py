@@ -24,12 +24,13 @@ _CHUNK = 1 << 18
 
 
 class _Link:
-    """Blocking frames over the socket to the front end."""
+    """Blocking frames over the socket to the front end. Any thread may send."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._decoder = wire.Decoder()
         self._ready: list[wire.Frame] = []
+        self._sending = threading.Lock()
 
     def receive(self) -> wire.Frame | None:
         """The next frame; None when the front end has closed the link."""
@@ -41,7 +42,9 @@ class _Link:
         return self._ready.pop(0)
 
     def send(self, frame: wire.Frame) -> None:
-        self._sock.sendall(wire.encode(frame))
+        encoded = wire.encode(frame)
+        with self._sending:
+            self._sock.sendall(encoded)
 
 
 def _end_with_front_end(sock: socket.socket) -> None:
@@ -90,5 +93,5 @@ def work(fd: int) -> int:
     gc.collect()
     gc.freeze()
     while isinstance(frame := link.receive(), wire.Run):
-        link.send(session.run(frame.rows, frame.batch))
+        link.send(session.run(frame.rows, frame.batch, link.send))
     return 0

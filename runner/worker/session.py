@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -34,6 +34,7 @@ from runner.worker import failures, rows
 from runner.worker.context import context_for
 from runner.worker.failures import LoadError
 from runner.worker.loader import Entry, enveloped, load_handler
+from runner.worker.pieces import Collected, Deliver, Pieces, played_out
 from runner.worker.sample import sample_row
 
 __all__ = ["Answered", "LoadError", "Session", "WrongResult"]
@@ -71,10 +72,16 @@ class Session:
         except failures.USER_FAILURES as error:
             raise failures.load_error(error, self._model_dir) from error
 
-    def run(self, batch_rows: Sequence[wire.Row], batch: int) -> wire.Ran | wire.Raised:
-        """The batch's answers, or the account of why there are none. Never raises for what user code does."""
+    def run(
+        self, batch_rows: Sequence[wire.Row], batch: int, send: Callable[[wire.Pieces], None] | None = None
+    ) -> wire.Ran | wire.Raised:
+        """The batch's answers, or the account of why there are none. Never raises for what user code does.
+
+        Pieces of answers go to `send` as they are made, from any thread; without `send` answers come whole.
+        """
+        deliver = None if send is None else lambda pieces: send(wire.Pieces(batch, pieces))
         try:
-            answered = self.answer(batch_rows)
+            answered = self.answer(batch_rows, deliver)
         except WrongResult as error:
             # TorchServe's sentence is for the client; the log also gets what came instead.
             return wire.Raised(batch, 503, "WrongResult", str(error.args[0]), [str(error.args[1])])
@@ -106,11 +113,15 @@ class Session:
         model = getattr(self._entry.instance, "model", None) if self._entry is not None else None
         return model if isinstance(model, nn.Module) else None
 
-    def answer(self, batch_rows: Sequence[wire.Row]) -> Answered:
+    def answer(self, batch_rows: Sequence[wire.Row], deliver: Deliver | None = None) -> Answered:
         """The batch's answers. Rows whose body cannot be decoded are answered 400 and not given to the handler.
-        Raises WrongResult, and what user code raises."""
-        data, kept, refused = _decoded(batch_rows)
-        replies = self._handled(data, kept) if data else []
+        Without `deliver` for the pieces of answers they come whole. Raises WrongResult, and what user code raises."""
+        if deliver is None:
+            collected = Collected()
+            answered = self.answer(batch_rows, collected.take)
+            return replace(answered, replies=collected.whole(answered.replies))
+        data, places, refused = _decoded(batch_rows)
+        replies = self._handled(data, batch_rows, places, deliver) if data else []
         for place, failure in refused:
             replies.insert(place, rows.problem(failure))
         context = self._context
@@ -128,14 +139,21 @@ class Session:
         new = zip(names, self._told, before, strict=True)
         return [wire.Metric(name, float(now - then), "count", "counter", {}) for name, now, then in new if now > then]
 
-    def _handled(self, data: list[dict[str, Any]], kept: Sequence[wire.Row]) -> list[wire.Reply]:
+    def _handled(
+        self, data: list[dict[str, Any]], batch_rows: Sequence[wire.Row], places: Sequence[int], deliver: Deliver
+    ) -> list[wire.Reply]:
         assert self._entry is not None, "this is a bug: rows came before the model was loaded"
         context = self._context
-        context.begin(kept)
+        pieces = Pieces(context, places, deliver)
+        context.begin([batch_rows[place] for place in places], pieces)
         started = perf_counter()
-        result = self._entry.handle(data, context)
+        try:
+            result = self._entry.handle(data, context)
+            _check(result, len(data))
+            result = played_out(result, pieces)
+        finally:
+            pieces.close()
         context.seconds["handle"] = perf_counter() - started
-        _check(result, len(data))
         processors = context.touched
         if processors is None:
             return [rows.encode(value, None) for value in result]
@@ -244,8 +262,8 @@ def _handler_in(manifest: Mapping[str, Any]) -> str:
 
 def _decoded(
     batch_rows: Sequence[wire.Row],
-) -> tuple[list[dict[str, Any]], Sequence[wire.Row], list[tuple[int, RowFailed]]]:
-    """Data rows, the rows they came from, and (place, answer) of each row that cannot be decoded."""
+) -> tuple[list[dict[str, Any]], Sequence[int], list[tuple[int, RowFailed]]]:
+    """Data rows, the places they came from, and (place, answer) of each row that cannot be decoded."""
     data: list[dict[str, Any]] = []
     refused: list[tuple[int, RowFailed]] = []
     for place, row in enumerate(batch_rows):
@@ -254,9 +272,9 @@ def _decoded(
         except BadRequest as error:
             refused.append((place, answer_to(error)))
     if not refused:
-        return data, batch_rows, refused
-    places = {place for place, _ in refused}
-    return data, [row for place, row in enumerate(batch_rows) if place not in places], refused
+        return data, range(len(batch_rows)), refused
+    without = {place for place, _ in refused}
+    return data, [place for place in range(len(batch_rows)) if place not in without], refused
 
 
 def _check(result: Any, expected: int) -> None:

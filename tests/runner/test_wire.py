@@ -10,6 +10,7 @@ ROW = wire.Row("id-1", [("body", "application/json", b"[1]")], wire.pack_headers
 FRAMES: list[wire.Frame] = [
     wire.Run(7, [ROW, ROW]),
     wire.Ran(7, [wire.Reply(200, "", "text/plain", [], b"ok")], {"handle": 0.1}),
+    wire.Pieces(7, [wire.Piece(1, wire.Reply(200, "", "text/plain", [], b"o"), last=True)]),
     wire.Raised(8, 503, "ValueError", "no", ["Traceback", "ValueError: no"]),
     wire.LoadFailed("ImportError", "no module", []),
     wire.Loaded(0.5, {"device": "cpu"}, 1 << 20),

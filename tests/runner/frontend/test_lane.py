@@ -9,6 +9,7 @@ from uvicorn.server import ServerState
 
 from runner import wire
 from runner.frontend.app import App
+from runner.frontend.exchange import UNREAD_LIMIT
 from runner.frontend.health import Health
 from runner.frontend.http import http_server
 from runner.frontend.lane import Lane, LaneProtocol
@@ -25,6 +26,14 @@ class Socket(Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
+
+    unread = 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def abort(self) -> None:
+        self.close()
 
     def pause_reading(self) -> None: ...
 
@@ -238,3 +247,74 @@ async def test_a_connection_that_waits_for_its_answer_is_not_idle() -> None:
     assert not connection.closed
     worker.reply(worker.batches()[0])
     assert (await connection.receive(2)).endswith(b"ok")
+
+
+async def begun(connection: Connection, head: wire.Reply) -> tuple[Worker, wire.Run]:
+    """A worker that has sent the first piece of the connection's answer, and its batch."""
+    worker = Worker(connection.deployment.model)
+    connection.send(post())
+    (run,) = await worker.next_batches()
+    worker.say(wire.Pieces(run.batch, [wire.Piece(0, head)]))
+    return worker, run
+
+
+@in_loop
+async def test_pieces_are_chunks_and_an_empty_one_does_not_end_the_answer() -> None:
+    connection = Connection(answer=None)
+    worker, run = await begun(connection, wire.Reply(201, "", "text/plain", [], b"one"))
+    worker.say(wire.Pieces(run.batch, [wire.Piece(0, wire.Reply(200, "", "", [], b""))]))
+    worker.reply(run, b"two")
+    response = await connection.receive()
+    assert response.startswith(b"HTTP/1.1 201 Created\r\n")
+    assert b"transfer-encoding: chunked\r\n" in response and b"content-length" not in response
+    assert body_of(response) == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+    assert not connection.closed
+
+
+@in_loop
+async def test_a_stream_whose_worker_fails_ends_without_its_last_chunk() -> None:
+    connection = Connection(answer=None)
+    worker, run = await begun(connection, wire.Reply(200, "", "text/plain", [], b"one"))
+    worker.raise_(run)
+    assert body_of(await connection.receive()) == b"3\r\none\r\n"
+    assert connection.closed
+
+
+@in_loop
+async def test_a_pipelined_request_waits_for_the_stream_before_it() -> None:
+    connection = Connection(answer=None)
+    worker, run = await begun(connection, wire.Reply(200, "", "text/plain", [], b"one"))
+    connection.send(post(b"next"))
+    worker.reply(run, b"")
+    (after,) = await worker.next_batches()
+    worker.reply(after, b"second answer")
+    assert (await connection.receive(2)).endswith(b"second answer")
+
+
+@in_loop
+async def test_a_stream_with_a_status_that_has_no_body_is_an_error() -> None:
+    connection = Connection(answer=None)
+    worker, run = await begun(connection, wire.Reply(204, "", "text/plain", [], b"one"))
+    response = await connection.receive()
+    assert response.startswith(b"HTTP/1.1 500 ") and b"status 204" in response
+    worker.reply(run)
+    assert (await connection.receive()).count(b"HTTP/1.1") == 1
+
+
+@in_loop
+async def test_a_client_that_hangs_up_during_a_stream_withdraws_it() -> None:
+    connection = Connection(answer=None)
+    await begun(connection, wire.Reply(200, "", "text/plain", [], b"one"))
+    connection.hang_up()
+    while connection.deployment.model.batcher.open:
+        await asyncio.sleep(0)
+
+
+@in_loop
+async def test_a_client_that_lets_too_much_pile_up_is_cut_off() -> None:
+    connection = Connection(answer=None)
+    worker, run = await begun(connection, wire.Reply(200, "", "text/plain", [], b"one"))
+    connection._socket.unread = UNREAD_LIMIT + 1
+    worker.say(wire.Pieces(run.batch, [wire.Piece(0, wire.Reply(200, "", "", [], b"two"))]))
+    assert connection.closed
+    assert not connection.deployment.model.batcher.open

@@ -9,7 +9,7 @@ from runner.pool.model import Model, ModelState
 from runner.scheduling.job import Cause, Failure, Job
 from tests.runner.loops import in_loop
 from tests.runner.pool.workers import Worker, make_model, make_row
-from tests.runner.scheduling.clients import Recorder, answers
+from tests.runner.scheduling.clients import Recorder, answers, pieces
 
 
 def submit(model: Model, *texts: str) -> list[Job]:
@@ -226,12 +226,66 @@ async def test_client_timeout_answers_waiting_and_sent_requests() -> None:
 
 
 @in_loop
+async def test_pieces_reach_their_rows_and_a_last_one_ends_its_row_before_the_batch() -> None:
+    model = make_model(batchSize=2)
+    worker = Worker(model)
+    first, second = submit(model, "a", "b")
+    await turn()
+    (run,) = worker.batches()
+    piece, last = wire.Reply(200, "", "", [], b"piece"), wire.Reply(200, "", "", [], b"last")
+    worker.say(wire.Pieces(run.batch, [wire.Piece(0, piece), wire.Piece(1, piece)]))
+    worker.say(wire.Pieces(run.batch, [wire.Piece(0, last, last=True)]))
+    assert (pieces(first), answers(first)) == ([piece], [last])
+    assert (pieces(second), answers(second)) == ([piece], [])
+    worker.reply(run)
+    assert [len(answers(job)) for job in (first, second)] == [1, 1]
+
+
+@in_loop
+async def test_a_stream_is_broken_when_its_worker_dies_and_its_neighbour_is_run_elsewhere() -> None:
+    model = make_model(batchSize=2)
+    worker, other = Worker(model, 0), Worker(model, 1)
+    begun, neighbour = submit(model, "a", "b")
+    await turn()
+    (run,) = worker.batches()
+    worker.say(wire.Pieces(run.batch, [wire.Piece(0, wire.Reply(200, "", "", [], b"piece"))]))
+    worker.die()
+    assert await next_texts(other) == [["b"]]
+    assert answers(begun) == [Failure(Cause.KILLED)]
+    assert answers(neighbour) == []
+
+
+@in_loop
+async def test_a_worker_that_sends_pieces_of_another_batch_is_ended() -> None:
+    model = make_model()
+    worker = Worker(model)
+    submit(model, "a")
+    await turn()
+    (run,) = worker.batches()
+    worker.say(wire.Pieces(run.batch, [wire.Piece(7, wire.Reply(200, "", "", [], b""))]))
+    assert worker.kills == 1
+
+
+@in_loop
+async def test_every_piece_gives_a_worker_its_response_timeout_anew() -> None:
+    model = make_model(responseTimeout=1)
+    worker = Worker(model)
+    submit(model, "a")
+    await turn()
+    (run,) = worker.batches()
+    worker.link.quiet_since -= 2
+    worker.say(wire.Pieces(run.batch, [wire.Piece(0, wire.Reply(200, "", "", [], b"a"))]))
+    model._make_round()
+    assert worker.kills == 0
+
+
+@in_loop
 async def test_a_hung_worker_is_ended_and_the_request_told() -> None:
     model = make_model(responseTimeout=1)
     worker = Worker(model)
     (job,) = submit(model, "a")
     await turn()
-    worker.link.busy_since -= 2
+    worker.link.quiet_since -= 2
     while model.batcher.open:
         await asyncio.sleep(0.001)
     assert answers(job) == [Failure(Cause.HUNG)]

@@ -34,6 +34,8 @@ class Client:
     def deliver(self, answer: Any) -> None:
         self.answer.set_result(answer)
 
+    def piece(self, reply: Any) -> None: ...
+
     def still_waiting(self) -> None: ...
 
 

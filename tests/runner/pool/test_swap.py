@@ -24,6 +24,8 @@ class Client:
     def deliver(self, answer: Any) -> None:
         self.answer = answer
 
+    def piece(self, reply: Any) -> None: ...
+
     def still_waiting(self) -> None: ...
 
 

@@ -12,10 +12,15 @@ class Recorder:
 
     def __init__(self) -> None:
         self.answers: list[Any] = []
+        self.pieces: list[Any] = []
         self.reminders = 0
 
     def deliver(self, answer: Any) -> None:
         self.answers.append(answer)
+
+    def piece(self, reply: Any) -> None:
+        assert not self.answers
+        self.pieces.append(reply)
 
     def still_waiting(self) -> None:
         self.reminders += 1
@@ -30,3 +35,9 @@ def answers(job: Job) -> list[Any]:
     """What the job's client was told."""
     assert isinstance(job.client, Recorder)
     return job.client.answers
+
+
+def pieces(job: Job) -> list[Any]:
+    """The pieces that the job's client got."""
+    assert isinstance(job.client, Recorder)
+    return job.client.pieces

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from runner.scheduling.batcher import FULL, Batch, Batcher, Delay, Greedy, may_send_ahead
 from runner.scheduling.job import Cause, Failure, Job
-from tests.runner.scheduling.clients import answers, make_job
+from tests.runner.scheduling.clients import answers, make_job, pieces
 
 
 def make_batcher(batch_size: int = 4, capacity: int = 100, delay: float | None = None) -> Batcher:
@@ -105,6 +105,25 @@ def test_a_sent_job_past_its_deadline_is_answered_once() -> None:
     batcher.expire(2.0)
     assert not batcher.answer(job, "too late")
     assert answers(job) == [Failure(Cause.EXPIRED)]
+
+
+def test_a_deadline_is_for_the_first_piece() -> None:
+    batcher = make_batcher()
+    (job,) = offer(batcher, 1, deadline=1.0)
+    batcher.take(0.0)
+    batcher.piece(job, "a")
+    assert batcher.expire(2.0) == []
+    assert batcher.answer(job, "b")
+    assert answers(job) == ["b"]
+
+
+def test_a_piece_for_a_client_that_left_is_dropped() -> None:
+    batcher = make_batcher()
+    (job,) = offer(batcher, 1)
+    batcher.take(0.0)
+    batcher.withdraw(job)
+    batcher.piece(job, "a")
+    assert pieces(job) == []
 
 
 def test_the_next_deadline_is_the_earliest_of_the_open_jobs() -> None:
@@ -216,11 +235,19 @@ class BatcherLife(RuleBasedStateMachine):
             self.batcher.answer(job, "reply")
 
     @precondition(lambda self: self.flying)
+    @rule(data=st.data())
+    def piece(self, data: st.DataObject) -> None:
+        self.batcher.piece(data.draw(st.sampled_from(self.flying[0].jobs)), "piece")
+
+    @precondition(lambda self: self.flying)
     @rule(apart=st.booleans())
     def again(self, apart: bool) -> None:
-        jobs = self.flying.pop().jobs
+        jobs = [job for job in self.flying.pop().jobs if not self.gave_up(job)]
         for part in [[job] for job in jobs] if apart else [jobs]:
             self.batcher.again(part)
+
+    def gave_up(self, job: Job) -> bool:
+        return job.is_streaming and self.batcher.answer(job, "broken")
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())

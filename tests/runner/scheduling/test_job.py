@@ -27,6 +27,15 @@ def test_a_job_can_be_sent_put_back_and_sent_again() -> None:
     assert job.state is State.ANSWERED
 
 
+def test_a_job_whose_stream_has_begun_is_neither_tried_again_nor_late() -> None:
+    job = Job("row", 0.0, Recorder())
+    for event in (Event.TAKE, Event.PIECE, Event.PIECE):
+        job.advance(event)
+    for event in (Event.REQUEUE, Event.EXPIRE):
+        with pytest.raises(LifeError):
+            job.advance(event)
+
+
 @given(st.lists(st.sampled_from(Event)))
 def test_whatever_happens_a_job_ends_at_most_once(events: list[Event]) -> None:
     job, ends = Job("row", 0.0, Recorder()), 0

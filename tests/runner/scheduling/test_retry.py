@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from runner.scheduling.batcher import Batcher, Greedy
 from runner.scheduling.job import Cause, Event, Failure, Job
 from runner.scheduling.retry import Again, Answer, Died, Raised, after
@@ -48,6 +50,22 @@ def test_a_row_that_kills_twice_is_answered_and_not_tried_again() -> None:
     (job,) = sent(1)
     assert after([job], Died(started=True), row_retry=True) == [Again((job,))]
     assert after([job], Died(started=True), row_retry=True) == [Answer(job, Failure(Cause.KILLED))]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "cause"),
+    [
+        (RAISED, Cause.RAISED),
+        (Died(started=True), Cause.KILLED),
+        (Died(started=True, hung=True), Cause.HUNG),
+    ],
+)
+def test_a_row_whose_stream_has_begun_is_never_tried_again(outcome: Raised | Died, cause: Cause) -> None:
+    begun, other = sent(2)
+    begun.advance(Event.PIECE)
+    broken, *rest = after([begun, other], outcome, row_retry=True)
+    assert isinstance(broken, Answer) and (broken.job, broken.failure.cause) == (begun, cause)
+    assert not any(action.job is begun for action in rest if isinstance(action, Answer))
 
 
 def test_a_row_that_hung_alone_is_not_tried_again() -> None:
