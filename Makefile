@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-interop check bench clean
+.PHONY: demo test test-slow test-interop check bench bench-optimise clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -35,6 +35,10 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/create_500mb.py
+
+bench-optimise: $(READY)
+	$(BIN)/python benchmarks/optimise.py --model minilm
+	$(BIN)/python benchmarks/optimise.py --model resnet50
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -123,5 +123,6 @@ def problem(situation: str, **facts: Any) -> Problem:
 def of_failure(failure: Failure, model: str, reason: str) -> Problem:
     """The answer to a job that got no reply. `reason`: why there is no worker, for that cause."""
     if failure.cause is Cause.RAISED:
-        return Problem(failure.status, TABLE["raised"].type, failure.message)
+        kind = TABLE["bad-request" if failure.status == 400 else "raised"].type
+        return Problem(failure.status, kind, failure.message)
     return problem(_OF_CAUSE[failure.cause], model=model, reason=reason)

@@ -132,8 +132,15 @@ class Supervisor:
             if link.number == seat.number:
                 link.retire()
 
-    async def _keep(self, seat: Seat, first: asyncio.Future[None] | None) -> None:
-        """One seat's workers, one after the other, until we stop or give up."""
+    async def _keep(self, seat: Seat, first: asyncio.Future[None]) -> None:
+        """One seat's workers until we stop or give up; `first` is never left waiting."""
+        try:
+            await self._keep_on(seat, first)
+        finally:
+            first.cancel()
+
+    async def _keep_on(self, seat: Seat, first: asyncio.Future[None] | None) -> None:
+        """One worker after the other."""
         swap = self._swaps.get(seat.number)
         while True:
             try:

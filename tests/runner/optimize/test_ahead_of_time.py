@@ -5,7 +5,6 @@ Tests that compile for real are slow: a C++ compiler runs.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import pytest
@@ -21,14 +20,6 @@ from runner.optimize.tensors import tensors_in
 from tests.runner.optimize.models import CPU, PLAIN, Branching, Handler, Scores, compiled, encoder, normed, of, scores
 
 INDUCTOR = compiled("inductor", pt2={"timeout": 300})
-
-
-@pytest.fixture(autouse=True)
-def fresh_compiler():
-    yield
-    if "torch._dynamo" in sys.modules:
-        torch.compiler.set_stance("default")
-        torch._dynamo.reset()
 
 
 def same_tensors(got, wanted):

@@ -49,12 +49,10 @@ def backend(name, compile_fn):
 
 
 @pytest.fixture(autouse=True)
-def fresh_compiler():
+def freezing_put_back():
     freezing = torch._inductor.config.freezing
     yield
     torch._inductor.config.freezing = freezing
-    torch.compiler.set_stance("default")
-    torch._dynamo.reset()
 
 
 class Counting:

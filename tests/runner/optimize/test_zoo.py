@@ -28,13 +28,6 @@ from tests.runner.optimize.models import (
 )
 
 
-@pytest.fixture(autouse=True)
-def fresh_compiler():
-    yield
-    torch.compiler.set_stance("default")
-    torch._dynamo.reset()
-
-
 def branching():
     return of(Branching)
 

@@ -20,7 +20,8 @@ from tests.runner.configs import make_config
 from tests.runner.loops import in_loop
 
 HANDLER = """
-import os
+import os, time
+while os.path.exists("slow"): time.sleep(0.01)
 if os.path.exists("broken"): raise RuntimeError("told to fail")
 def handle(data, context): return data and [os.getpid()] * len(data)
 """
@@ -169,5 +170,21 @@ def test_a_model_without_workers_refuses_until_there_is_one_again(tmp_path: Path
         assert supervisor.model.state is ModelState.READY
         assert (await ask(supervisor)).status == 200
         await end(supervisor)
+
+    story()
+
+
+def test_stopping_does_not_wait_for_workers_that_are_still_joining(tmp_path: Path) -> None:
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 1)
+        await supervisor.start()
+        (tmp_path / "slow").touch()
+        joining = asyncio.ensure_future(supervisor.resize(seats_of(supervisor, 2)))
+        while not supervisor.loading:
+            await asyncio.sleep(0.01)
+        await end(supervisor)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(joining, 5)
 
     story()
