@@ -83,6 +83,10 @@ class Manifest:
         """Whether the archive was made by this tool: then `files` lists every member with its digest."""
         return bool(self.files)
 
+    def document(self) -> dict[str, Any]:
+        """The whole document as read; of an archive without one, what it would say."""
+        return dict(self.raw) or self.to_json()
+
     def content(self) -> str | None:
         """Digest of what the archive was made of, without compiled code: that is made from it. None when foreign."""
         own = [(file.path, file.sha256) for file in self.files if file.role != PRECOMPILED]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from archiver.containers.formats import FORMATS
+from archiver.hashing import sha256_of
 from archiver.manifest import Manifest, digest
 from archiver.members import Member, in_order
 from archiver.pack import write
@@ -33,15 +33,7 @@ def _found(manifest: Manifest, model_dir: Path) -> list[Member]:
 
 def content_of(manifest: Manifest, model_dir: Path) -> str:
     """`Manifest.content`; of a foreign archive, what it will be once it is packed again, by reading its files."""
-    return manifest.content() or digest((each.name, _sha256(each.source)) for each in _found(manifest, model_dir))
-
-
-def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            found.update(chunk)
-    return found.hexdigest()
+    return manifest.content() or digest((each.name, sha256_of(each.source)) for each in _found(manifest, model_dir))
 
 
 def member_of(name: str, source: Path, role: str, weights_format: str | None = None) -> Member:

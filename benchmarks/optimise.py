@@ -10,23 +10,21 @@ all; figures are medians of the rounds. Rows: milliseconds per batch, factor to 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from archiver.manifest import Manifest
+from runner import wire
 from runner.local import order, settled
-from runner.pool.spawner import process_environment
+from runner.offline.process import LoadedModel
 
 HERE = Path(__file__).resolve().parent
 COMPILE = {"pt2": {"compile": {"enable": True, "backend": "inductor"}, "minSpeedup": 0.01, "timeout": 600}}
@@ -37,25 +35,28 @@ NUMBERS: dict[str, dict[str, Mapping[str, Any]]] = {
     "cpu": {"fp32": {}, "bf16": {"precision": "bf16"}, "int8": INT8},
     "cuda": {"fp32": {}, "fp16": {"precision": "fp16"}, "bf16": {"precision": "bf16"}, "fp8": FP8},
 }
+SECONDS = 0.5
 MEMORY: dict[str, Mapping[str, Any]] = {"resnet50": {"memoryFormat": "channels_last"}, "minilm": {}}
 
 
 @dataclass
 class Variant:
-    """One way to run the model; `times`: batch size → milliseconds, one per round."""
+    """One way to run the model; `times`: batch size → milliseconds of the model, one per round."""
 
     name: str
-    process: subprocess.Popen[str]
-    seconds: float
-    applied: str
+    model: LoadedModel
     times: dict[int, list[float]] = field(default_factory=dict)
 
     def ask(self, batch: int) -> None:
-        answer = _asked(self.process, str(batch))
-        self.times.setdefault(batch, []).append(float(answer))
+        self.times.setdefault(batch, []).append(self.model.milliseconds(batch, SECONDS, stage="inference"))
 
     def median(self, batch: int) -> float:
         return statistics.median(self.times[batch])
+
+    @property
+    def applied(self) -> str:
+        steps = (step for step in self.model.report["steps"] if step["declared"] and step["name"] != "threads")
+        return "; ".join(f"{step['name']}: {step['applied']}" for step in steps) or "as loaded"
 
 
 def model_folder(name: str, folder: Path) -> Path:
@@ -73,11 +74,8 @@ def manifest_of(name: str) -> Manifest:
     return Manifest(name, "1.0", handler="handler.py", **files)
 
 
-@contextmanager
-def loaded(
-    name: str, model: Path, flags: Mapping[str, Any], arguments: argparse.Namespace, cache: Path
-) -> Iterator[Variant]:
-    """The variant READY in a process of its own."""
+def ordered(model: Path, flags: Mapping[str, Any], arguments: argparse.Namespace, cache: Path) -> wire.Load:
+    """What a worker would be told to load."""
     base = {"batchSize": max(arguments.batches), "precision": "fp32", **MEMORY[arguments.model]}
     text = (model / "model-config.yaml").read_text()
     here = settled(text, "model-config.yaml", arguments.device, {**base, **flags})
@@ -85,35 +83,7 @@ def loaded(
     load.threads = arguments.threads
     load.compile_cache = str(cache)
     load.digest = arguments.model
-    process = subprocess.Popen(
-        [sys.executable, str(HERE / "loaded.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=process_environment(),
-        text=True,
-        bufsize=1,
-    )
-    try:
-        found = json.loads(_asked(process, msgspec.json.encode(load).decode()))
-        yield Variant(name, process, found["seconds"], _applied(found["report"]))
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _asked(process: subprocess.Popen[str], line: str) -> str:
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(line + "\n")
-    answer = process.stdout.readline()
-    if not answer:
-        raise SystemExit(f"a variant ended with status {process.wait()}")
-    return answer
-
-
-def _applied(report: Mapping[str, Any]) -> str:
-    steps = (step for step in report["steps"] if step["declared"] and step["name"] != "threads")
-    return "; ".join(f"{step['name']}: {step['applied']}" for step in steps) or "as loaded"
+    return load
 
 
 def variants(device: str) -> dict[str, tuple[Mapping[str, Any], str]]:
@@ -134,8 +104,9 @@ def measured(arguments: argparse.Namespace) -> list[Variant]:
         model = model_folder(arguments.model, Path(folder))
         found = []
         for name, (flags, cache) in variants(arguments.device).items():
-            found.append(stack.enter_context(loaded(name, model, flags, arguments, Path(folder) / cache)))
-            print(f"{name}: {found[-1].seconds:.1f} s, {found[-1].applied}", file=sys.stderr)
+            load = ordered(model, flags, arguments, Path(folder) / cache)
+            found.append(Variant(name, stack.enter_context(LoadedModel(load))))
+            print(f"{name}: {found[-1].model.seconds:.1f} s, {found[-1].applied}", file=sys.stderr)
         for turn in range(arguments.rounds):
             for variant in found if turn % 2 == 0 else reversed(found):
                 for batch in arguments.batches:
@@ -150,7 +121,7 @@ def report(found: list[Variant], batches: list[int]) -> Iterator[str]:
     yield "|---" * (len(batches) + 3) + "|"
     for each in found:
         cells = (f"{each.median(b):.2f} ({base.median(b) / each.median(b):.2f})" for b in batches)
-        yield f"| {each.name} | {' | '.join(cells)} | {each.seconds:.1f} | {each.applied} |"
+        yield f"| {each.name} | {' | '.join(cells)} | {each.model.seconds:.1f} | {each.applied} |"
 
 
 def main() -> None:

@@ -14,9 +14,10 @@ from archiver.compiled import compiled_root
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Effective, Origin
 from archiver.errors import NotFound, ServeFailed
-from archiver.manifest import MANIFEST
+from archiver.manifest import MANIFEST, Manifest
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
+from archiver.repack import members_of
 from archiver.store import Unpacked, unpack
 from runner import wire
 from runner.metrics import Metrics
@@ -82,8 +83,9 @@ class _Opened:
 
     @property
     def weights(self) -> int:
-        """Bytes of the archive's weights, as far as its manifest tells."""
-        return sum(file.size for file in self.unpacked.manifest.files if file.role == "weights")
+        """Bytes of the archive's weights."""
+        members = members_of(self.unpacked.manifest, self.unpacked.model_dir)
+        return sum(member.size for member in members if member.role == "weights")
 
 
 class Deployer:
@@ -106,14 +108,14 @@ class Deployer:
 
     async def prepare(self, order: Order, asked: Mapping[str, Any] | None = None) -> Deployment:
         """A deployment whose workers are not started, and which nobody can find yet. `asked`: config keys of the
-        management API.
+        management API, None at start-up.
 
         Raises what opening an archive raises, InvalidInput for its config, and ServeFailed.
         """
         opened = await asyncio.to_thread(_open, order, self._progress)
         for finding in opened.declared.ignored:
             log.warning("%s; ignored, as TorchServe does", finding)
-        deployment = self._planned(opened, await self._platform(), asked or {})
+        deployment = self._planned(opened, await self._platform(), asked)
         if deployment.placement.kind == "cuda":
             free = await asyncio.to_thread(free_memory)
             check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
@@ -127,8 +129,8 @@ class Deployer:
                 f"the worker template cannot start: {error}", hint="pip install 'torch-archive[serve]'"
             ) from error
 
-    def _planned(self, opened: _Opened, platform: Platform, asked: Mapping[str, Any]) -> Deployment:
-        placement, config, settled = self._placed(opened.declared, platform, asked)
+    def _planned(self, opened: _Opened, platform: Platform, asked: Mapping[str, Any] | None) -> Deployment:
+        placement, config, settled = self._placed(opened.declared, platform, asked or {})
         manifest = opened.unpacked.manifest
         name = opened.order.name or manifest.model_name
         ignored = not_applied(settled)
@@ -136,7 +138,8 @@ class Deployer:
             log.warning("%s: %s", name, sentence)
         counters = self._metrics.model(name, manifest.model_version)
         model = Model(name, manifest.model_version, config, counters)
-        seat = self._seats(model, opened.unpacked, placement, platform)
+        document = _document(manifest, opened.order)
+        seat = self._seats(model, opened.unpacked, document, placement, platform)
         compiled = config.pt2.compile is not None and config.pt2.compile.enable
         background = compiled and config.pt2.background
         supervisor = Supervisor(
@@ -150,7 +153,7 @@ class Deployer:
         return Deployment(
             url=str(opened.order.path),
             digest=opened.unpacked.digest,
-            manifest=dict(manifest.raw),
+            manifest=document,
             settings=settled.describe(),
             not_applied=ignored,
             placement=placement,
@@ -158,6 +161,7 @@ class Deployer:
             supervisor=supervisor,
             metrics=counters,
             seat=seat,
+            at_startup=asked is None,
         )
 
     def _placed(
@@ -171,13 +175,18 @@ class Deployer:
         return place(config, kind, fallback, platform, available_cores()), config, settled
 
     def _seats(
-        self, model: Model, unpacked: Unpacked, placement: Placement, platform: Platform
+        self,
+        model: Model,
+        unpacked: Unpacked,
+        document: Mapping[str, Any],
+        placement: Placement,
+        platform: Platform,
     ) -> Callable[[int], Seat]:
         """Number → the seat of that worker, also beyond those that the model starts with."""
 
         def seat(number: int) -> Seat:
             where = placement if number < placement.workers else _extended(placement, model.config, platform, number)
-            return Seat(number, _load(model, unpacked, where, number, self._trust))
+            return Seat(number, _load(model, unpacked, document, where, number, self._trust))
 
         return seat
 
@@ -196,13 +205,24 @@ def _open(order: Order, progress: Progress) -> _Opened:
     return _Opened(order, unpacked, declared(unpacked.config_text, f"{order.path}", lenient=not made_here))
 
 
-def _load(model: Model, unpacked: Unpacked, placement: Placement, number: int, trust: bool) -> wire.Load:
+def _document(manifest: Manifest, order: Order) -> dict[str, Any]:
+    """The manifest with what the order says instead."""
+    document = manifest.document()
+    if order.handler is not None:
+        document["model"] = {**document["model"], "handler": order.handler}
+        document["model"].pop("handlerClass", None)
+    return document
+
+
+def _load(
+    model: Model, unpacked: Unpacked, document: Mapping[str, Any], placement: Placement, number: int, trust: bool
+) -> wire.Load:
     cpus = placement.cpus[number]
     return wire.Load(
         model_name=model.name,
         model_version=model.version,
         model_dir=str(unpacked.model_dir),
-        manifest=dict(unpacked.manifest.raw),
+        manifest=dict(document),
         config=to_plain(model.config),
         device=placement.devices[number],
         threads=placement.threads,

@@ -48,7 +48,7 @@ def order(model_dir: Path, manifest: Manifest, here: Settled, *, trusted: bool) 
         model_name=manifest.model_name,
         model_version=manifest.model_version,
         model_dir=str(model_dir),
-        manifest=dict(manifest.raw) or manifest.to_json(),
+        manifest=manifest.document(),
         config=to_plain(here.config),
         device="cuda:0" if here.kind == "cuda" else here.kind,
         threads=here.config.threads.intra_op or 1,

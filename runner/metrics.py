@@ -186,17 +186,15 @@ class Metrics(Collector):
     """All models' metrics, as one Prometheus collector."""
 
     def __init__(self) -> None:
-        self._models: list[ModelMetrics] = []
+        self._models: dict[tuple[str, str], ModelMetrics] = {}
         self._responses: dict[int, int] = {}
         self.gauges: Iterable[Gauges] = ()
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def model(self, name: str, version: str) -> ModelMetrics:
-        """The counters of a new model version."""
-        metrics = ModelMetrics(name, version)
-        self._models.append(metrics)
-        return metrics
+        """The counters of a model version; one that comes back counts on."""
+        return self._models.setdefault((name, version), ModelMetrics(name, version))
 
     def response(self, status: int) -> None:
         """An HTTP answer to a prediction has gone out."""
@@ -213,7 +211,7 @@ class Metrics(Collector):
         yield from self._from_handlers()
 
     def _times(self) -> Iterator[Metric]:
-        models = self._models
+        models = [*self._models.values()]
         yield _histogram(
             "archive_request_seconds",
             "From acceptance to answer, of rows that a handler answered.",
@@ -236,12 +234,12 @@ class Metrics(Collector):
 
     def _counts(self) -> Iterator[Metric]:
         for name, text, count in _MODEL_COUNTERS:
-            yield _counter(name, text, _LABELS, [([*model.labels], count(model)) for model in self._models])
+            yield _counter(name, text, _LABELS, [([*model.labels], count(model)) for model in self._models.values()])
         yield _counter(
             "archive_failed_rows",
             "Rows answered without a reply from the handler, by cause.",
             (*_LABELS, "cause"),
-            [([*m.labels, cause.name.lower()], n) for m in self._models for cause, n in m.failures.items()],
+            [([*m.labels, cause.name.lower()], n) for m in self._models.values() for cause, n in m.failures.items()],
         )
         yield _counter(
             "archive_http_responses",
@@ -265,7 +263,7 @@ class Metrics(Collector):
 
     def _from_handlers(self) -> Iterator[Metric]:
         families: dict[tuple[str, tuple[str, ...]], Metric] = {}
-        for model in self._models:
+        for model in self._models.values():
             for (name, dimensions), metric in model.custom.items():
                 labels = (*_LABELS, *(label for label, _ in dimensions))
                 make = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily

@@ -1,6 +1,6 @@
 """The management API's actions: register, scale, set-default and unregister. Routes and texts are TorchServe's.
 
-They change what is served, so they are open only where the server listens on a loopback address alone.
+They change what is served, so they are open only where the server listens on a loopback address or checks tokens.
 """
 
 from __future__ import annotations
@@ -84,11 +84,13 @@ class Actions:
         url = asked.get("url")
         if not url:
             raise BadParameter("Parameter url is required.")
-        order = Order(find(self._store, url), asked.get("model_name"))
+        _check_runtime(asked.get("runtime"))
+        waits = _flag(asked, "synchronous", default=True)
+        order = Order(find(self._store, url), asked.get("model_name"), asked.get("handler"))
         settings = {key: _number(asked, name, 1) for name, key in _SETTINGS.items() if name in asked}
         workers = _number(asked, "initial_workers", 0) if "initial_workers" in asked else None
         deployment = await self._control.prepare(order, settings, workers)
-        if not _flag(asked, "synchronous", default=True):
+        if not waits:
             return self._in_background(self._control.start(deployment), deployment.model.name)
         await self._control.start(deployment)
         model, count = deployment.model, deployment.supervisor.size
@@ -102,9 +104,10 @@ class Actions:
         most = _number(asked, "max_worker", 0) if "max_worker" in asked else least
         if most < least:
             raise BadParameter("max_worker cannot be less than min_worker.")
+        waits = _flag(asked, "synchronous", default=False)
         self._control.find(name, version)
         scaling = self._control.scale(name, version, least, most)
-        if not _flag(asked, "synchronous", default=False):
+        if not waits:
             return self._in_background(scaling, name)
         await scaling
         return f"Workers scaled to {least} for model: {name}" + (f", version: {version}" if version else "")
@@ -157,6 +160,12 @@ def _words(error: Exception) -> str:
     """The sentence, and the findings of a config that is wrong."""
     findings = getattr(error, "findings", ())
     return " ".join([str(error), *map(str, findings)])
+
+
+def _check_runtime(runtime: str | None) -> None:
+    """TorchServe's names of the Python runtime are all the same here; its LSP is for C++."""
+    if runtime is not None and runtime.lower() not in ("python", "python3"):
+        raise BadParameter(f"Invalid RuntimeType value: {runtime}")
 
 
 def _number(asked: Mapping[str, str], name: str, least: int) -> int:

@@ -83,7 +83,7 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "clientTimeoutInMills": config.client_timeout or 0,
         "deviceType": deployment.placement.kind.replace("cuda", "gpu"),
         "deviceIds": [*config.device_ids] if config.device_ids else None,
-        "loadedAtStartup": True,
+        "loadedAtStartup": deployment.at_startup,
         "workers": [_worker(link) for link in deployment.links],
         "jobQueueStatus": model.queue_status(),
         "status": model.state.value,

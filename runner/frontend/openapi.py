@@ -85,6 +85,8 @@ _WAIT = _parameter("synchronous", "Answer when it is done, else 202 at once.", "
 _REGISTER = [
     _parameter("url", "Name of an archive in the model store.", "string", required=True),
     _parameter("model_name", "Serve it under this name.", "string"),
+    _parameter("handler", "Instead of the handler that its manifest names.", "string"),
+    _parameter("runtime", "python or python3.", "string"),
     _parameter("initial_workers", "How many workers; default: what its config says."),
     _parameter("batch_size", "batchSize of its config."),
     _parameter("max_batch_delay", "maxBatchDelay of its config, in milliseconds."),

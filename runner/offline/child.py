@@ -49,12 +49,12 @@ class Child:
         self._sample = sample_row(Path(order.model_dir), order.config["warmup"]["input"])
         return {"seconds": seconds, "report": report}
 
-    def time(self, batch: int, seconds: float) -> float:
-        """Median milliseconds of the handler for a batch of samples, over so many seconds."""
+    def time(self, batch: int, seconds: float, stage: str) -> float:
+        """Median milliseconds of that stage (`wire.Ran.seconds`) of a batch of samples, over so many seconds."""
         times: list[float] = []
         end = time.perf_counter() + seconds
         while len(times) < _LEAST or time.perf_counter() < end:
-            times.append(self._answered(batch) * 1000)
+            times.append(self._answered(batch, stage) * 1000)
         return statistics.median(times)
 
     def outputs(self, file: str) -> int:
@@ -85,9 +85,9 @@ class Child:
             raise LookupError("the handler exposes no torch module")
         return self._session.module
 
-    def _answered(self, batch: int) -> float:
+    def _answered(self, batch: int, stage: str = "handle") -> float:
         assert self._session is not None and self._sample is not None, "this is a bug: nothing is loaded"
-        return self._session.answer([self._sample] * batch).seconds["handle"]
+        return self._session.answer([self._sample] * batch).seconds[stage]
 
 
 def main() -> None:

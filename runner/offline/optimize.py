@@ -27,7 +27,7 @@ from archiver.repack import content_of, member_of, members_of, repack
 from archiver.store import Unpacked, unpack
 from runner import wire
 from runner.local import Settled, order, settled
-from runner.offline.artefacts import compiled_for, with_artefacts
+from runner.offline.artefacts import Artefact, compiled_for, with_artefacts
 from runner.offline.process import LoadedModel
 from runner.offline.settings import config_file
 from runner.offline.weights import Rewritten, rewrite
@@ -136,21 +136,24 @@ class _Run:
         declared = self._column(DECLARED, self._opened, self._here.config, self._source)
         weights = self._rewritten()
         with ExitStack() as stack:
-            members, manifest = self._packed(weights)
             draft = self._folder / f"draft{''.join(target.suffixes[-2:])}"
-            repack(draft, members, manifest)
-            opened = unpack(draft, cache=self._folder / "drafts")
-            self._told("compiling" if devices else "measuring the new archive")
-            artefacts = stack.enter_context(compiled_for(opened, devices))
-            members, manifest = with_artefacts(opened, artefacts)
-            repack(draft, members, manifest)
-            final = unpack(draft, cache=self._folder / "drafts")
+            final = self._drafted(draft, *self._packed(weights))
+            artefacts: Sequence[Artefact] = ()
+            if devices:
+                self._told("compiling")
+                artefacts = stack.enter_context(compiled_for(final, devices))
+                final = self._drafted(draft, *with_artefacts(final, artefacts))
             optimised = self._column(OPTIMISED, final, self._here.config, draft)
             self._check(optimised)
             if not dry_run:
                 repack(target, members_of(final.manifest, final.model_dir), _with_report(final, optimised))
             size = sum(artefact.size for artefact in artefacts)
         return Outcome((original, declared, optimised), tuple(weights), size, None if dry_run else target)
+
+    def _drafted(self, draft: Path, members: Iterable[Member], manifest: Manifest) -> Unpacked:
+        """The archive as it would be, opened as whoever serves it opens it."""
+        repack(draft, members, manifest)
+        return unpack(draft, cache=self._folder / "drafts")
 
     def _column(self, name: str, opened: Unpacked, config: ModelConfig, file: Path) -> Column:
         """Load the model in a process of its own and measure it."""

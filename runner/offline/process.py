@@ -49,9 +49,9 @@ class LoadedModel:
         self.seconds: float = found["seconds"]
         self.report: dict[str, Any] = found["report"]
 
-    def milliseconds(self, batch: int, seconds: float = 0.3) -> float:
-        """Median time of the handler for one batch of samples, measured for so long."""
-        return float(self._ask("time", batch=batch, seconds=seconds))
+    def milliseconds(self, batch: int, seconds: float = 0.3, *, stage: str = "handle") -> float:
+        """Median time of one batch of samples, measured for so long; `stage`: the whole handler or a part of it."""
+        return float(self._ask("time", batch=batch, seconds=seconds, stage=stage))
 
     def outputs(self, file: Path) -> None:
         """Write what the model answers to one sample: a safetensors file, tensors by number."""

@@ -32,6 +32,7 @@ import torch
 
 from archiver.compiled import MAX_COMPILED, prune_compiled
 from archiver.config.model import ModelConfig, to_plain
+from archiver.hashing import sha256_of
 from runner.optimize.shipped import Shipped
 
 _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -106,6 +107,7 @@ class CompileCache:
         self.key = key_of(fields)
         self._paths = _Paths.of(root, self.key)
         self._lock: int | None = None
+        self._handed_out: dict[str, tuple[int, int]] = {}
         self.state = "not opened"
 
     @property
@@ -163,6 +165,8 @@ class CompileCache:
         if self.state == SHIPPED:
             self._seal()
         if self.state in (FOUND, SHIPPED) and self._lock is not None:
+            self._handed_out = _stamps(self._paths.folder)
+            os.utime(self._paths.fields)  # when it was last used
             fcntl.flock(self._lock, fcntl.LOCK_SH)
 
     def _owns(self) -> bool:
@@ -170,6 +174,8 @@ class CompileCache:
         assert self._lock is not None, "this is a bug: closed before it was opened"
         if self.state not in (FOUND, SHIPPED):
             return True
+        if _stamps(self._paths.folder) == self._handed_out:
+            return False
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -214,14 +220,16 @@ def _locked(path: Path, wait: float) -> int:
         os.close(lock)  # held, or pruned since it was opened
 
 
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Path → size and time of change of every file that has content: enough to see what this process has done."""
+    stats = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {str(path): (stat.st_size, stat.st_mtime_ns) for path, stat in stats if stat.st_size}
+
+
 def _digests(folder: Path) -> dict[str, list[Any]]:
     """Path → size and sha256 of every file that has content; locks are empty."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
-    return {str(path.relative_to(folder)): [path.stat().st_size, _sha256(path)] for path in files}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return {str(path.relative_to(folder)): [path.stat().st_size, sha256_of(path)] for path in files}
 
 
 def _sealed(path: Path) -> Any:

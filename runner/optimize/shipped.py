@@ -7,7 +7,6 @@ is compiled as if nothing had been shipped.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from archiver.hashing import sha256_of
 from archiver.manifest import COMPILED_CODE
 from runner.optimize.package import PROGRAM
 from runner.optimize.probe import probe
@@ -54,7 +54,7 @@ class Shipped:
             target = folder / path.removeprefix(prefix)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self._model_dir / path, target)
-            if hashlib.sha256(target.read_bytes()).hexdigest() != sha256:
+            if sha256_of(target) != sha256:
                 return f"{path} is damaged"
         return None if any(folder.iterdir()) else f"{prefix} is not there"
 

@@ -24,10 +24,11 @@ class CleanUpTimeout(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An archive to register, perhaps under another model name."""
+    """An archive to register, perhaps under another model name or with another handler than its manifest's."""
 
     path: Path
     name: str | None = None
+    handler: str | None = None
 
 
 #: An order and config keys → a deployment that is not started yet.

@@ -23,7 +23,7 @@ class Deployment:
 
     `url`: the archive as the user named it; `digest`: sha256 of its content; `settings`: every effective value
     with its origin; `not_applied`: what is declared and has no effect here; `manifest`: as the archive has it;
-    `seat`: a worker's number → what it is to load, and where.
+    `seat`: a worker's number → what it is to load, and where; `at_startup`: the server started with it.
     """
 
     url: str
@@ -36,6 +36,7 @@ class Deployment:
     supervisor: Supervisor
     metrics: ModelMetrics
     seat: Callable[[int], Seat]
+    at_startup: bool = True
 
     @property
     def is_ready(self) -> bool:

@@ -25,6 +25,8 @@ log = logging.getLogger("archive.worker")
 
 #: A worker that lived this long (seconds) is not one that keeps dying, whether or not anybody asked it anything.
 _HEALTHY_AFTER = 10.0
+#: Seconds for accepted requests when all workers are to leave; what is left then is answered 503.
+_LONGEST_DRAIN = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,21 @@ class Supervisor:
         self._on_restart = on_restart
         self._backoff = Backoff(model.config.max_retry_timeout)
         self._keepers: dict[int, asyncio.Task[None]] = {}
+        self._background = background
+        self._turn = asyncio.Lock()
         self._swaps: dict[int, Swap] = {}
-        if background:
-            turn = asyncio.Lock()
-            self._swaps = {seat.number: self._swap(seat, turn) for seat in seats}
         self._outputs: set[OutputLines] = set()
         self._stopping = False
 
-    def _swap(self, seat: Seat, turn: asyncio.Lock) -> Swap:
+    def _swap(self, seat: Seat) -> Swap | None:
+        """What brings the seat its compiled worker; None when nothing is compiled in the background."""
+        if not self._background:
+            return None
+
         async def start(load: wire.Load) -> Link:
             return await self._start_worker(Seat(seat.number, load))
 
-        return Swap(self.model, seat.load, start, turn)
+        return self._swaps.setdefault(seat.number, Swap(self.model, seat.load, start, self._turn))
 
     @property
     def size(self) -> int:
@@ -105,11 +110,16 @@ class Supervisor:
         if not seats:
             # What has been accepted is answered first; nothing more is.
             self.model.state = ModelState.FAILED
-            await self.model.drained()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.model.drained(), _LONGEST_DRAIN)
         kept = len(self._seats)
         leaving, self._seats[:] = self._seats[len(seats) :], [*self._seats[: len(seats)], *seats[kept:]]
         for seat in leaving:
             await self._dismiss(seat)
+        if not seats:
+            self.model.fail()
+        if self._stopping:
+            raise LoadError(wire.LoadFailed("Stopped", "the model is being unregistered", []))
         coming = self._seats[kept:]
         first = [asyncio.get_running_loop().create_future() for _ in coming]
         for seat, ready in zip(coming, first, strict=True):
@@ -117,7 +127,8 @@ class Supervisor:
         results = await asyncio.gather(*first, return_exceptions=True)
         failed = next((result for result in results if isinstance(result, BaseException)), None)
         if failed is not None:
-            await self.resize(self._seats[:kept])
+            if not self._stopping:
+                await self.resize(self._seats[:kept])
             raise failed
 
     async def _dismiss(self, seat: Seat) -> None:
@@ -141,7 +152,7 @@ class Supervisor:
 
     async def _keep_on(self, seat: Seat, first: asyncio.Future[None] | None) -> None:
         """One worker after the other."""
-        swap = self._swaps.get(seat.number)
+        swap = self._swap(seat)
         while True:
             try:
                 link = await self._next_worker(seat, swap)
