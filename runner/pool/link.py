@@ -97,7 +97,7 @@ class Link(asyncio.Protocol):
     def find(self, number: int) -> Batch | None:
         """The running batch of that number: no other can have news."""
         batch = self.in_flight.get(number)
-        return batch if batch is not None and (self.abreast > 1 or batch is self.first) else None
+        return batch if self.abreast > 1 or (batch is not None and batch is self.first) else None
 
     def send(self, frame: wire.Frame) -> None:
         """Put the frame on the wire; dropped if the worker is gone, which `worker_lost` tells."""

@@ -237,16 +237,20 @@ class Model:
 
     def _freest(self) -> Link | None:
         """A worker with room, of several the one with the least to do."""
-        free = [link for link in self.links if link.room]
-        return min(free, key=lambda link: len(link.in_flight)) if free else None
+        found, least = None, self._abreast
+        for link in self.links:
+            load = len(link.in_flight)
+            if load < least and link.room:
+                found, least = link, load
+        return found
 
     def _send_ahead(self, now: float) -> None:
         if self.batcher.has_retries or self._abreast > 1:
             return
         for link in self.links:
-            if link.state is not LinkState.READY or not link.in_flight:
+            if link.state is not LinkState.READY or len(link.in_flight) != 1:
                 continue
-            if may_send_ahead(len(link.in_flight), max(self._batch_seconds, now - link.first.started)):
+            if may_send_ahead(max(self._batch_seconds, now - link.first.started)):
                 batch = self.batcher.take(now, full_only=True)
                 if batch is None:
                     return

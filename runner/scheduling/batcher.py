@@ -236,6 +236,6 @@ class Batcher:
         return jobs
 
 
-def may_send_ahead(in_flight: int, batch_seconds: float) -> bool:
-    """Whether one more batch may go to a worker that is still busy with `in_flight` others."""
-    return in_flight == 1 and batch_seconds < SEND_AHEAD_BELOW
+def may_send_ahead(batch_seconds: float) -> bool:
+    """Whether one more batch may go to a worker that is still busy with another, which takes so long."""
+    return batch_seconds < SEND_AHEAD_BELOW
