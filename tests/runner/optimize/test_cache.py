@@ -48,6 +48,18 @@ def test_what_one_worker_made_the_next_one_finds(tmp_path):
     assert json.loads((tmp_path / f"{key_of(FIELDS)}.json").read_text()) == FIELDS
 
 
+def test_using_it_marks_it_used_and_seals_it_anew_only_when_something_was_added(tmp_path):
+    used(tmp_path, write="kernel.so")
+    fields, seal = (tmp_path / f"{key_of(FIELDS)}{end}" for end in (".json", ".seal.json"))
+    for file in (fields, seal):
+        os.utime(file, (1, 1))
+    used(tmp_path)
+    assert (fields.stat().st_mtime > 1, seal.stat().st_mtime) == (True, 1)
+    used(tmp_path, write="more.so")
+    assert seal.stat().st_mtime > 1
+    assert used(tmp_path) == "found"
+
+
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "stray", "missing", "seal"])
 def test_a_damaged_cache_is_emptied_and_made_anew(tmp_path, damage):
     used(tmp_path, write="kernel.so")
