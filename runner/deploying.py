@@ -33,13 +33,21 @@ from runner.settings import Declared, declared, not_applied
 
 log = logging.getLogger("archive.server")
 
+#: Model and version → config keys that hold below what the archive's own YAML says.
+Defaults = Callable[[str, str], Mapping[str, Any]]
+
+
+def no_defaults(_name: str, _version: str) -> Mapping[str, Any]:
+    """The server's config says nothing."""
+    return {}
+
 
 def named(text: str) -> Order:
     """`model.mar` or `name=model.mar`. Raises NotFound."""
     name, separator, path = text.partition("=")
     if not separator or "/" in name or Path(text).exists():
-        return Order(_existing(text))
-    return Order(_existing(path), name)
+        return Order(existing(text))
+    return Order(existing(path), name)
 
 
 #: Endings of archives in a model store; folders with a manifest are archives as well.
@@ -56,7 +64,7 @@ def of_store(store: Path, models: str) -> list[Order]:
     orders = []
     for item in filter(None, map(str.strip, models.split(","))):
         name, separator, file = item.rpartition("=")
-        orders.append(Order(_existing(str(store / file)), name if separator else None))
+        orders.append(Order(existing(str(store / file)), name if separator else None))
     return orders
 
 
@@ -64,7 +72,8 @@ def _is_archive(path: Path) -> bool:
     return path.name.endswith(_ENDINGS) if path.is_file() else (path / MANIFEST).is_file()
 
 
-def _existing(text: str) -> Path:
+def existing(text: str) -> Path:
+    """The archive of that name. Raises NotFound."""
     path = Path(text)
     if not path.exists():
         raise NotFound(f"no such archive: {text}", hint="`archive create` builds one")
@@ -89,33 +98,37 @@ class _Opened:
 
 
 class Deployer:
-    """What every deployment of one server shares. `flags`: config keys of the command line."""
+    """What every deployment of one server shares. `flags`: config keys of the command line; `envelope`: for archives
+    that name none."""
 
     def __init__(
         self,
         spawner: Spawner,
         metrics: Metrics,
         flags: Mapping[str, Any],
+        defaults: Defaults = no_defaults,
         *,
         trust: bool,
+        envelope: str | None = None,
         progress: Progress = silent,
     ) -> None:
         self._spawner = spawner
         self._metrics = metrics
         self._flags = flags
+        self._defaults = defaults
+        self._envelope = envelope
         self._trust = trust
         self._progress = progress
 
-    async def prepare(self, order: Order, asked: Mapping[str, Any] | None = None) -> Deployment:
-        """A deployment whose workers are not started, and which nobody can find yet. `asked`: config keys of the
-        management API, None at start-up.
+    async def prepare(self, order: Order, *, at_startup: bool = False) -> Deployment:
+        """A deployment whose workers are not started, and which nobody can find yet.
 
         Raises what opening an archive raises, InvalidInput for its config, and ServeFailed.
         """
         opened = await asyncio.to_thread(_open, order, self._progress)
         for finding in opened.declared.ignored:
             log.warning("%s; ignored, as TorchServe does", finding)
-        deployment = self._planned(opened, await self._platform(), asked)
+        deployment = self._planned(opened, await self._platform(), at_startup)
         if deployment.placement.kind == "cuda":
             free = await asyncio.to_thread(free_memory)
             check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
@@ -129,10 +142,12 @@ class Deployer:
                 f"the worker template cannot start: {error}", hint="pip install 'torch-archive[serve]'"
             ) from error
 
-    def _planned(self, opened: _Opened, platform: Platform, asked: Mapping[str, Any] | None) -> Deployment:
-        placement, config, settled = self._placed(opened.declared, platform, asked or {})
+    def _planned(self, opened: _Opened, platform: Platform, at_startup: bool) -> Deployment:
         manifest = opened.unpacked.manifest
         name = opened.order.name or manifest.model_name
+        server = self._defaults(name, manifest.model_version)
+        layers = {Origin.FLAG: self._flags, Origin.API: opened.order.settings, Origin.SERVER: server}
+        placement, config, settled = _placed(opened.declared, platform, layers)
         ignored = not_applied(settled)
         for sentence in filter(None, [placement.fallback, *ignored]):
             log.warning("%s: %s", name, sentence)
@@ -161,18 +176,8 @@ class Deployer:
             supervisor=supervisor,
             metrics=counters,
             seat=seat,
-            at_startup=asked is None,
+            at_startup=at_startup,
         )
-
-    def _placed(
-        self, wanted: Declared, platform: Platform, asked: Mapping[str, Any]
-    ) -> tuple[Placement, ModelConfig, Effective]:
-        """The device decides which block of `devices` counts, so the settings settle in two steps."""
-        first, origins = wanted.settle(self._flags, None, asked)
-        by_flag = origins.origins.get("deviceType") is Origin.FLAG
-        kind, fallback = device_kind(first.device_type, platform, by_flag=by_flag)
-        config, settled = wanted.settle(self._flags, kind, asked)
-        return place(config, kind, fallback, platform, available_cores()), config, settled
 
     def _seats(
         self,
@@ -186,9 +191,41 @@ class Deployer:
 
         def seat(number: int) -> Seat:
             where = placement if number < placement.workers else _extended(placement, model.config, platform, number)
-            return Seat(number, _load(model, unpacked, document, where, number, self._trust))
+            return Seat(number, self._load(model, unpacked, document, where, number))
 
         return seat
+
+    def _load(
+        self, model: Model, unpacked: Unpacked, document: Mapping[str, Any], placement: Placement, number: int
+    ) -> wire.Load:
+        cpus = placement.cpus[number]
+        return wire.Load(
+            model_name=model.name,
+            model_version=model.version,
+            model_dir=str(unpacked.model_dir),
+            manifest=dict(document),
+            config=to_plain(model.config),
+            device=placement.devices[number],
+            threads=placement.threads,
+            cpus=list(cpus) if cpus is not None else None,
+            trusted=self._trust,
+            envelope=unpacked.manifest.envelope or self._envelope,
+            digest=unpacked.manifest.content() or unpacked.digest,
+            compile_cache=str(compiled_root()),
+            # Its handler runs as well: whoever named the archive trusts it.
+            precompiled=True,
+        )
+
+
+def _placed(
+    wanted: Declared, platform: Platform, layers: Mapping[Origin, Mapping[str, Any]]
+) -> tuple[Placement, ModelConfig, Effective]:
+    """The device decides which block of `devices` counts, so the settings settle in two steps."""
+    first, origins = wanted.settle(layers, None)
+    by_flag = origins.origins.get("deviceType") is Origin.FLAG
+    kind, fallback = device_kind(first.device_type, platform, by_flag=by_flag)
+    config, settled = wanted.settle(layers, kind)
+    return place(config, kind, fallback, platform, available_cores()), config, settled
 
 
 def _extended(placement: Placement, config: ModelConfig, platform: Platform, number: int) -> Placement:
@@ -212,25 +249,3 @@ def _document(manifest: Manifest, order: Order) -> dict[str, Any]:
         document["model"] = {**document["model"], "handler": order.handler}
         document["model"].pop("handlerClass", None)
     return document
-
-
-def _load(
-    model: Model, unpacked: Unpacked, document: Mapping[str, Any], placement: Placement, number: int, trust: bool
-) -> wire.Load:
-    cpus = placement.cpus[number]
-    return wire.Load(
-        model_name=model.name,
-        model_version=model.version,
-        model_dir=str(unpacked.model_dir),
-        manifest=dict(document),
-        config=to_plain(model.config),
-        device=placement.devices[number],
-        threads=placement.threads,
-        cpus=list(cpus) if cpus is not None else None,
-        trusted=trust,
-        envelope=unpacked.manifest.envelope,
-        digest=unpacked.manifest.content() or unpacked.digest,
-        compile_cache=str(compiled_root()),
-        # Its handler runs as well: whoever named the archive trusts it.
-        precompiled=True,
-    )

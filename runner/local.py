@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config.model import ModelConfig, to_plain
+from archiver.config.origins import Origin
 from archiver.manifest import Manifest
 from runner import wire
 from runner.pool.placement import device_kind
@@ -35,7 +36,7 @@ def settled(text: str | None, file: str, device: str | None, flags: Mapping[str,
     import torch
 
     wanted = declared(text, file, lenient=False)
-    asked = {**flags, **({} if device is None else {"deviceType": device})}
+    asked = {Origin.FLAG: {**flags, **({} if device is None else {"deviceType": device})}}
     platform = Platform(str(torch.__version__), torch.cuda.device_count(), torch.backends.mps.is_available())
     first, _ = wanted.settle(asked, None)
     kind, fallback = device_kind(first.device_type, platform, by_flag=device is not None)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
-import ipaddress
 import logging
 import resource
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +19,24 @@ import uvloop
 from archiver.archive import Archive
 from archiver.errors import ArchiveError, ServeFailed
 from archiver.progress import Progress, silent
-from runner.deploying import Deployer
+from runner.deploying import Defaults, Deployer, no_defaults
 from runner.frontend.app import App
 from runner.frontend.control import Actions
+from runner.frontend.cors import Cors
 from runner.frontend.health import Health
-from runner.frontend.http import http_server
+from runner.frontend.http import HttpServer, http_server
+from runner.frontend.listener import Address, Certificate, Listener, Surface
 from runner.frontend.tokens import KeyFileError, Tokens
 from runner.metrics import Metrics
 from runner.pool.control import Control, Order
 from runner.pool.deployment import Deployment
 from runner.pool.registry import DuplicateVersion, Registry
-from runner.pool.spawner import Spawner
+from runner.pool.spawner import Spawner, process_environment
 from runner.pool.supervisor import LoadError
 from runner.settings import declared
 
 log = logging.getLogger("archive.server")
 
-_BACKLOG = 2048
 _FILES = 65_536
 
 
@@ -45,37 +44,34 @@ _FILES = 65_536
 class ServerSettings:
     """How to serve.
 
-    `flags`: config keys set on the command line; `drain_timeout`: seconds for accepted requests at the end;
-    `max_request_size` in bytes; `trust`: checkpoints may hold pickles beyond torch's weights_only list;
-    `model_store`: the folder whose archives may be registered over HTTP; `key_file`: requests need its keys.
+    `listeners`: addresses and what each serves; `flags`: config keys set on the command line; `defaults`: config keys
+    below every archive's own; `default_versions`: the version of a model that answers when none is asked for;
+    `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at the end, `unregister_timeout`: when
+    their model is taken out; `trust`: checkpoints may hold pickles beyond torch's weights_only list; `model_store`:
+    the folder whose archives may be registered over HTTP, `registers`: whether they may; `key_file`: requests need
+    its keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any address without
+    keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see environment variables that
+    this pattern matches; `on_change` is called when other models are served than before, or other numbers of workers.
     """
 
-    host: str
-    port: int
-    flags: Mapping[str, Any]
-    max_request_size: int
-    drain_timeout: float
-    trust: bool
+    listeners: Sequence[tuple[Address, frozenset[Surface]]]
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Defaults = no_defaults
+    default_versions: Sequence[tuple[str, str]] = ()
+    max_request_size: int = 64_000_000
+    drain_timeout: float = 30.0
+    unregister_timeout: float = 120.0
+    trust: bool = False
     model_store: Path | None = None
+    registers: bool = True
     key_file: Path | None = None
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ServeFailed when the address cannot be had."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, proto)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ServeFailed(
-                f"{host}:{port} is taken by another program", hint="`--port 0` picks a free port"
-            ) from error
-        raise ServeFailed(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    sock.setblocking(False)
-    return sock
+    token_minutes: float = 60.0
+    open_management: bool = False
+    envelope: str | None = None
+    cors: Cors | None = None
+    certificate: Certificate | None = None
+    hidden_variables: str = ""
+    on_change: Callable[[Registry], None] | None = None
 
 
 class Service:
@@ -87,41 +83,92 @@ class Service:
         self.registry = Registry()
         self.metrics = Metrics()
         self.health = Health(self.registry)
-        self.address = ("", 0)
+        self.listeners: list[Listener] = []
         self._stop = asyncio.Event()
         self._signals = 0
+
+    def address_of(self, surface: Surface) -> Address | None:
+        """Where that part of the HTTP surface is served."""
+        return next((listener.address for listener in self.listeners if surface in listener.surfaces), None)
 
     async def run(self, archives: Sequence[Order], ready: Callable[[Service], None]) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises ArchiveError when it cannot become ready."""
         _allow_many_connections()
-        sock = bind(self.settings.host, self.settings.port)
-        self.address = sock.getsockname()[:2]
-        local = ipaddress.ip_address(self.address[0]).is_loopback
-        tokens = _tokens(self.settings.key_file)
-        if not local and tokens is None:
-            log.warning("listening on %s without authentication: whoever reaches it can use it", self.address[0])
+        with ExitStack() as sockets:
+            for address, surfaces in self.settings.listeners:
+                self.listeners.append(Listener(address, surfaces))
+                sockets.callback(self.listeners[-1].close)
+            await self._serve(archives, ready)
+
+    async def _serve(self, archives: Sequence[Order], ready: Callable[[Service], None]) -> None:
+        settings = self.settings
+        tokens = _tokens(settings)
         self._watch_signals()
-        spawner = Spawner(_preloads(archives))
+        spawner = Spawner(_preloads(archives), process_environment(settings.hidden_variables))
+        deployer = self._deployer(spawner)
+        control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed)
+        servers = [self._http(listener, control, tokens) for listener in self.listeners]
         spawner.start()
-        deployer = Deployer(
-            spawner, self.metrics, self.settings.flags, trust=self.settings.trust, progress=self._progress
-        )
-        control = Control(self.registry, deployer.prepare)
-        actions = Actions(control, self.settings.model_store, allowed=local or tokens is not None)
-        app = App(self.registry, self.metrics, self.health, self.settings.max_request_size, actions, tokens)
-        http = http_server(app, self.settings.drain_timeout)
-        serving = asyncio.create_task(http.serve(sockets=[sock]))
+        pairs = zip(servers, self.listeners, strict=True)
+        serving = asyncio.gather(*(http.serve(sockets=[listener.sock]) for http, listener in pairs))
         try:
             if await self._deploy_all(archives, deployer):
+                self._choose_defaults()
+                self._changed()
                 self.health.started = True
                 _settle_memory()
                 ready(self)
                 await self._stop.wait()
         finally:
             self.health.draining = True
-            http.should_exit = True
+            for http in servers:
+                http.should_exit = True
             await self._drain(serving)
             await self._end(spawner, control)
+
+    def _deployer(self, spawner: Spawner) -> Deployer:
+        settings = self.settings
+        return Deployer(
+            spawner,
+            self.metrics,
+            settings.flags,
+            settings.defaults,
+            trust=settings.trust,
+            envelope=settings.envelope,
+            progress=self._progress,
+        )
+
+    def _http(self, listener: Listener, control: Control, tokens: Tokens | None) -> HttpServer:
+        """The server of one address. Raises ServeFailed for a certificate that cannot be used."""
+        settings = self.settings
+        if not listener.is_local and tokens is None:
+            log.warning("listening on %s without authentication: whoever reaches it can use it", listener.address)
+        manages = listener.is_local or tokens is not None or settings.open_management
+        actions = Actions(control, settings.model_store, allowed=manages, registers=settings.registers)
+        app = App(
+            self.registry,
+            self.metrics,
+            self.health,
+            settings.max_request_size,
+            actions,
+            tokens,
+            listener.surfaces,
+            settings.cors,
+        )
+        certificate = settings.certificate if listener.address.secure else None
+        try:
+            return http_server(app, settings.drain_timeout, certificate)
+        except OSError as error:
+            raise ServeFailed(f"the certificate cannot be used: {error}", hint="both files are PEM") from error
+
+    def _choose_defaults(self) -> None:
+        for name, version in self.settings.default_versions:
+            if self.registry.has(name, version):
+                self.registry.set_default(name, version)
+
+    def _changed(self) -> None:
+        if self.settings.on_change is not None:
+            self.settings.on_change(self.registry)
 
     async def _deploy_all(self, archives: Sequence[Order], deployer: Deployer) -> bool:
         """Deploy each archive; False when we were told to stop meanwhile."""
@@ -140,7 +187,9 @@ class Service:
             await asyncio.gather(deploying, stopped, return_exceptions=True)
 
     async def _deploy(self, order: Order, deployer: Deployer) -> None:
-        deployment = await deployer.prepare(order)
+        deployment = await deployer.prepare(order, at_startup=True)
+        if order.workers is not None:
+            deployment.start_with(order.workers)
         try:
             self.registry.add(deployment)
         except DuplicateVersion as error:
@@ -169,8 +218,8 @@ class Service:
         log.info("%s: finishing %d requests, then stopping", signal.Signals(number).name, waiting)
         self._stop.set()
 
-    async def _drain(self, serving: asyncio.Task[None]) -> None:
-        """The socket is closed, accepted requests get their answers; after the drain timeout the rest get 503."""
+    async def _drain(self, serving: asyncio.Future[list[None]]) -> None:
+        """The sockets are closed, accepted requests get their answers; after the drain timeout the rest get 503."""
         await asyncio.wait({serving}, timeout=self.settings.drain_timeout)
         if not serving.done():
             log.warning("stopping with requests unanswered after %g s", self.settings.drain_timeout)
@@ -205,16 +254,16 @@ def run_service(
         loop.close()
 
 
-def _tokens(file: Path | None) -> Tokens | None:
+def _tokens(settings: ServerSettings) -> Tokens | None:
     """The keys that requests need; made where there are none yet. Raises ServeFailed."""
-    if file is None:
+    if settings.key_file is None:
         return None
-    tokens = Tokens(file, time.time)
+    tokens = Tokens(settings.key_file, time.time, settings.token_minutes)
     try:
         tokens.create()
     except KeyFileError as error:
         raise ServeFailed(str(error), hint="name a file that the server may write, or a good one") from error
-    log.info("requests need the keys of %s", file)
+    log.info("requests need the keys of %s", settings.key_file)
     return tokens
 
 

@@ -47,12 +47,9 @@ class Declared:
     raw: Mapping[str, Any]
     ignored: tuple[Finding, ...]
 
-    def settle(
-        self, flags: Mapping[str, Any], device: str | None, asked: Mapping[str, Any] | None = None
-    ) -> tuple[ModelConfig, Effective]:
-        """Flags over what the management API asked over the YAML's block for the device over the YAML over the
-        defaults."""
-        settled = effective({Origin.FLAG: flags, Origin.API: asked or {}, Origin.YAML: self.values}, device)
+    def settle(self, layers: Mapping[Origin, Mapping[str, Any]], device: str | None) -> tuple[ModelConfig, Effective]:
+        """The YAML among the other layers."""
+        settled = effective({**layers, Origin.YAML: self.values}, device)
         return ModelConfig.from_values(settled.values, self.raw), settled
 
 

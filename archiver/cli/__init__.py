@@ -37,6 +37,9 @@ COMMANDS: dict[str, Entry] = {
     "diff": Entry("archiver.cli.diff:diff", "Compare two archives.", "Archives"),
     "cache": Entry("archiver.cli.cache:cache", "Show and prune the unpacked archives.", "Archives"),
     "serve": Entry("runner.cli.serve:serve", "Serve archives with batching workers.", "Serve"),
+    "torchserve": Entry(
+        "runner.cli.torchserve:torchserve", "TorchServe's command line, for scripts that start it.", "Serve"
+    ),
     "predict": Entry("runner.cli.predict:predict", "Send a file to a running server.", "Serve"),
     "run": Entry("runner.cli.run:run", "Run one request in this process, no server.", "Serve"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from archiver.errors import UsageError
 from runner.cli.overrides import overrides
 
 if TYPE_CHECKING:
+    from runner.frontend.listener import Address, Surface
     from runner.pool.control import Order
     from runner.service import Service
+    from runner.torchserve.settings import TorchServeSettings
 
 _KINDS: dict[str, click.ParamType[Any]] = {"integer": click.INT, "boolean": click.BOOL, "number": click.FLOAT}
 
@@ -45,27 +48,30 @@ def _config_options(command: Any) -> Any:
     return command
 
 
-def _orders(archives: tuple[str, ...], store: Path | None, models: str | None) -> list[Order]:
+def _orders(
+    archives: tuple[str, ...], found: TorchServeSettings, store: Path | None, models: str | None
+) -> list[Order]:
     """What to start with; with a model store it may be nothing."""
-    from runner.deploying import named, of_store
+    from runner.deploying import named
+    from runner.torchserve.serving import orders_of
 
     if models is not None and store is None:
         raise UsageError("--models names archives of a model store", hint="--model-store DIR --models all")
     if store is None and not archives:
         raise UsageError("no archive to serve", hint="archive serve model.mar, or --model-store DIR --models all")
-    chosen = of_store(store, models) if store is not None and models is not None else []
-    return [*map(named, archives), *chosen]
+    return [*map(named, archives), *orders_of(found, store, models)]
 
 
-def _announce(service: Service) -> None:
+def announce(service: Service) -> None:
     """What a person needs once everything is READY: where, what, and a line to paste."""
-    host, port = service.address
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}"
+    from runner.frontend.listener import Surface
+
+    url = service.address_of(Surface.INFERENCE)
     for deployment in service.registry:
         placement = deployment.placement
         model = f"{deployment.model.name} {deployment.model.version}"
-        workers = f"{placement.workers} worker{'s' if placement.workers > 1 else ''}"
+        count = deployment.supervisor.size
+        workers = f"{count} worker{'' if count == 1 else 's'}"
         console.out(
             f"{console.bold('ready')}  {url}/predictions/{deployment.model.name}   {model}, {workers} × "
             f"{placement.threads} thread{'s' if placement.threads > 1 else ''} on {placement.kind}, "
@@ -75,24 +81,27 @@ def _announce(service: Service) -> None:
     if first is None:
         console.out(f"{console.bold('ready')}  {url}   no model yet")
         console.out(
-            f"try    curl -X POST '{url}/models?url=ARCHIVE'   registers one of the model store; Ctrl-C stops"
+            f"try    curl -X POST '{service.address_of(Surface.MANAGEMENT)}/models?url=ARCHIVE'   "
+            "registers one of the model store; Ctrl-C stops"
         )
         return
     console.out(f"try    curl {url}/predictions/{first} -H 'Content-Type: application/json' -d @input.json")
-    console.out(f"see    {url}/models/{first}  {url}/metrics  {url}/openapi.json   Ctrl-C stops")
+    management, metrics = (service.address_of(surface) for surface in (Surface.MANAGEMENT, Surface.METRICS))
+    pages = ((management, f"/models/{first}"), (metrics, "/metrics"), (url, "/openapi.json"))
+    see = "  ".join(f"{address}{page}" for address, page in pages if address is not None)
+    console.out(f"see    {see}   Ctrl-C stops")
 
 
 @click.command()
 @click.argument("archives", nargs=-1, metavar="[NAME=]ARCHIVE...")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option("--host", show_default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", show_default="8080", type=click.IntRange(0, 65535), help="0 picks a free one.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes per model: minWorkers and maxWorkers.")
 @_config_options
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any other config key; repeatable.")
 @click.option(
     "--max-request-size",
-    default=64_000_000,
-    show_default=True,
+    show_default="64000000",
     type=click.IntRange(1),
     help="Largest body, in bytes.",
 )
@@ -108,6 +117,16 @@ def _announce(service: Service) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Requests need the keys of this file, as TorchServe's key_file.json; made where there is none.",
 )
+@click.option(
+    "--ts-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A config.properties of TorchServe's; what is asked for on the command line counts more.",
+)
+@click.option(
+    "--snapshot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to keep what is served in, for --ts-config; of the model store.",
+)
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
     "--log-level",
@@ -119,15 +138,17 @@ def _announce(service: Service) -> None:
 @click.option("--json-logs", is_flag=True, help="One JSON object per log line.")
 def serve(
     archives: tuple[str, ...],
-    host: str,
-    port: int,
+    host: str | None,
+    port: int | None,
     workers: int | None,
     settings: tuple[str, ...],
-    max_request_size: int,
+    max_request_size: int | None,
     drain_timeout: float,
     model_store: Path | None,
     models: str | None,
     key_file: Path | None,
+    ts_config: Path | None,
+    snapshot: Path | None,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -139,13 +160,36 @@ def serve(
     model name. With --model-store, archives can come and go while the server runs.
     """
     from runner import logs
-    from runner.service import ServerSettings, run_service
+    from runner.service import run_service
+    from runner.torchserve.serving import keeps_snapshot, served_as
+    from runner.torchserve.settings import TorchServeSettings, read_settings
 
     named = {".".join(o.path): config[_parameter(o)] for o in options() if config[_parameter(o)] is not None}
     if workers is not None:
         named |= {"minWorkers": workers, "maxWorkers": workers}
-    flags = overrides(named, settings)
-    orders = _orders(archives, model_store, models)
+    found = TorchServeSettings() if ts_config is None else read_settings(ts_config, os.environ)
+    store = model_store or found.model_store
+    asked = {
+        "listeners": _listeners(host, port),
+        "flags": overrides(named, settings),
+        "max_request_size": max_request_size,
+        "drain_timeout": drain_timeout,
+        "model_store": model_store,
+        "key_file": key_file,
+        "trust": trust,
+        "on_change": keeps_snapshot(snapshot, store, found),
+    }
+    server = served_as(found, asked)
+    orders = _orders(archives, found, store, models)
     logs.set_up(log_level, as_json=json_logs)
-    server = ServerSettings(host, port, flags, max_request_size, drain_timeout, trust, model_store, key_file)
-    run_service(server, orders, _announce, console.progress)
+    found.log_ignored()
+    run_service(server, orders, announce, console.progress)
+
+
+def _listeners(host: str | None, port: int | None) -> list[tuple[Address, frozenset[Surface]]] | None:
+    """One address for everything, when the command line names any part of it."""
+    from runner.frontend.listener import EVERYTHING, LOCAL, Address
+
+    if host is None and port is None:
+        return None
+    return [(Address(host or LOCAL.host, LOCAL.port if port is None else port), EVERYTHING)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.applications import Starlette
@@ -14,8 +14,10 @@ from starlette.routing import Route
 from runner.frontend import openapi
 from runner.frontend.bodies import Receive, Scope, Send
 from runner.frontend.control import Actions
+from runner.frontend.cors import Cors
 from runner.frontend.doors import Doors
 from runner.frontend.health import Health
+from runner.frontend.listener import EVERYTHING, Surface
 from runner.frontend.management import Management, respond
 from runner.frontend.openinference import OpenInference
 from runner.frontend.predictions import PREFIX, Predictions
@@ -28,7 +30,7 @@ _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class App:
-    """The whole HTTP surface of one server."""
+    """The HTTP surface of one server, or the part of it that an address serves. Health is everywhere."""
 
     def __init__(
         self,
@@ -38,38 +40,53 @@ class App:
         max_request_size: int,
         actions: Actions,
         tokens: Tokens | None = None,
+        surfaces: frozenset[Surface] = EVERYTHING,
+        cors: Cors | None = None,
     ) -> None:
         self.tokens = tokens
+        self.cors = cors
+        self.surfaces = surfaces
         self._registry = registry
         self._metrics = metrics
         self.predictions = Predictions(registry, metrics, max_request_size)
-        doors = Doors(registry, self.predictions)
-        papers = self._papers()
-        v2 = OpenInference(self.predictions, health)
-        routes = [
-            *v2.routes(),
-            *doors.routes(),
-            *health.routes(),
-            *Management(registry).routes(),
-            *actions.routes(),
-            *papers,
-            *doors.legacy(),
-        ]
+        routes = [*self._routes(Management(registry), actions, health)]
         self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem})
+        self._entry = self._route if cors is None else cors.around(self._route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._entry(scope, receive, send)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether predictions are served here."""
+        return Surface.INFERENCE in self.surfaces
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.tokens is not None and not _allowed(self.tokens, scope):
             await respond(problem("token"))(scope, receive, send)
-        elif scope["type"] == "http" and scope["path"].startswith(PREFIX):
+        elif scope["type"] == "http" and scope["path"].startswith(PREFIX) and self.predicts:
             await self.predictions(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
 
-    def _papers(self) -> Iterable[Route]:
-        yield Route("/token", self._token)
-        yield Route("/metrics", self._exposition)
+    def _routes(self, management: Management, actions: Actions, health: Health) -> Iterator[Route]:
+        """In the order in which they are tried: those whose first part is a model's name come last."""
+        doors = Doors(self._registry, self.predictions)
+        yield from health.routes()
+        if self.predicts:
+            yield from OpenInference(self.predictions, health).routes()
+            yield from doors.routes()
+        if Surface.MANAGEMENT in self.surfaces:
+            yield from doors.kserve_models()
+            yield from management.routes()
+            yield from actions.routes()
+            yield Route("/token", self._token)
+        if Surface.METRICS in self.surfaces:
+            yield Route("/metrics", self._exposition)
         yield Route("/openapi.json", self._openapi)
         yield Route("/api-description", self._openapi)
+        if self.predicts:
+            yield from doors.legacy()
 
     async def _token(self, request: Request) -> Response:
         """A new key for predictions or management. Who asks has shown the API key."""

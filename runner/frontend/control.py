@@ -43,19 +43,23 @@ class BadParameter(ValueError):
 
 
 class Actions:
-    """The routes that act. `allowed`: whether this server takes them."""
+    """The routes that act. `allowed`: whether they are taken here; `registers`: whether models may come and go."""
 
-    def __init__(self, control: Control, model_store: Path | None = None, *, allowed: bool) -> None:
+    def __init__(
+        self, control: Control, model_store: Path | None = None, *, allowed: bool, registers: bool = True
+    ) -> None:
         self._control = control
+        self._registers = registers
         self._store = model_store
         self._allowed = allowed
         self._under_way: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list[Route]:
-        unregister = self._guarded(self._unregister)
+        register = self._guarded(self._register) if self._registers else _not_here
+        unregister = self._guarded(self._unregister) if self._registers else _not_here
         scale = self._guarded(self._scale)
         return [
-            Route("/models", self._guarded(self._register), methods=["POST"]),
+            Route("/models", register, methods=["POST"]),
             Route("/models/{model}", scale, methods=["PUT"]),
             Route("/models/{model}/{version}", scale, methods=["PUT"]),
             Route("/models/{model}/{version}/set-default", self._guarded(self._set_default), methods=["PUT"]),
@@ -86,10 +90,10 @@ class Actions:
             raise BadParameter("Parameter url is required.")
         _check_runtime(asked.get("runtime"))
         waits = _flag(asked, "synchronous", default=True)
-        order = Order(find(self._store, url), asked.get("model_name"), asked.get("handler"))
         settings = {key: _number(asked, name, 1) for name, key in _SETTINGS.items() if name in asked}
         workers = _number(asked, "initial_workers", 0) if "initial_workers" in asked else None
-        deployment = await self._control.prepare(order, settings, workers)
+        order = Order(find(self._store, url), asked.get("model_name"), asked.get("handler"), workers, settings)
+        deployment = await self._control.prepare(order)
         if not waits:
             return self._in_background(self._control.start(deployment), deployment.model.name)
         await self._control.start(deployment)
@@ -133,6 +137,10 @@ class Actions:
         name = request.path_params["model"]
         await self._control.unregister(name, request.path_params.get("version"))
         return f'Model "{name}" unregistered'
+
+
+async def _not_here(_: Request) -> Response:
+    return respond(problem("method"))
 
 
 #: What an action may be refused for → the situation of the answer; the others' own words are the answer.

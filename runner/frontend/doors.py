@@ -54,11 +54,14 @@ class Doors:
             Route("/explanations/{model}/{version}", self._explain),
             Route("/models/{model}/invoke", self._sagemaker(self._in_path), methods=["POST"]),
             Route("/invocations", self._sagemaker(self._in_query), methods=["POST"]),
-            Route("/v1/models", self._names),
             Route("/v1/models/{model}:predict", self._plain),
             Route("/v1/models/{model}:explain", self._explain),
-            Route("/v1/models/{model}", self._ready),
+            *self.kserve_models(),
         ]
+
+    def kserve_models(self) -> list[Route]:
+        """KServe v1's word about models; TorchServe has it on its management address."""
+        return [Route("/v1/models", self._names), Route("/v1/models/{model}", self._ready)]
 
     def legacy(self) -> list[Route]:
         """Those whose first part is a model's name: they come after everything else."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +13,7 @@ import uvicorn
 
 from runner.frontend.app import App
 from runner.frontend.lane import LaneProtocol
+from runner.frontend.listener import Certificate
 
 
 class HttpServer(uvicorn.Server):
@@ -28,21 +30,30 @@ _KEEP_ALIVE = 75
 _UNREAD_ANSWERS = 5
 
 
-def http_server(app: App, drain_timeout: float) -> HttpServer:
-    """A server for the app; `serve(sockets=[...])` runs it until `should_exit`, then lets requests finish."""
-    return HttpServer(
-        uvicorn.Config(
-            app,
-            # uvicorn takes a class; what it does with it is to call it.
-            http=cast(Any, partial(LaneProtocol, predictions=app.predictions, tokens=app.tokens)),
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=math.ceil(drain_timeout) + _UNREAD_ANSWERS,
-        )
+def http_server(app: App, drain_timeout: float, certificate: Certificate | None = None) -> HttpServer:
+    """A server for the app; `serve(sockets=[...])` runs it until `should_exit`, then lets requests finish.
+
+    With a certificate it speaks TLS 1.2 or newer. Raises OSError (of which ssl's errors are some) for one that cannot
+    be used.
+    """
+    lane = partial(LaneProtocol, predictions=app.predictions, tokens=app.tokens, cross_origin=app.cors is not None)
+    config = uvicorn.Config(
+        app,
+        # uvicorn takes a class; what it does with it is to call it.
+        http=cast(Any, lane) if app.predicts else "httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=math.ceil(drain_timeout) + _UNREAD_ANSWERS,
+        ssl_certfile=certificate.file if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
     )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    return HttpServer(config)

@@ -162,8 +162,11 @@ class Lane:
 class LaneProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with a lane for plain predictions."""
 
-    def __init__(self, *args: Any, predictions: Predictions, tokens: Tokens | None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, predictions: Predictions, tokens: Tokens | None, cross_origin: bool, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._cross_origin = cross_origin
         self.predictions = predictions
         self._tokens = tokens
         self._in_lane: Lane | None = None
@@ -211,6 +214,8 @@ class LaneProtocol(HttpToolsProtocol):
                 content_type = value
             elif name == b"x-request-id":
                 given = value
+            elif name == b"origin" and self._cross_origin:
+                return None
         if is_form(content_type):
             return None
         return Lane(self, self.headers, content_type, self.predictions.request_id(given))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,43 +24,49 @@ class CleanUpTimeout(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An archive to register, perhaps under another model name or with another handler than its manifest's."""
+    """An archive to serve, perhaps under another model name, with another handler than its manifest's, with so many
+    workers, or with config keys over its own (`settings`)."""
 
     path: Path
     name: str | None = None
     handler: str | None = None
+    workers: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: An order and config keys → a deployment that is not started yet.
-Prepare = Callable[[Order, Mapping[str, Any]], Awaitable[Deployment]]
+#: An order → a deployment that is not started yet.
+Prepare = Callable[[Order], Awaitable[Deployment]]
 
 
 class Control:
     """Changes of the registry that outlast one call: a version that comes is found when its workers are READY, one
     that leaves answers what it accepted. `prepare`: how an archive becomes a deployment."""
 
-    def __init__(self, registry: Registry, prepare: Prepare, unregister_timeout: float = UNREGISTER_TIMEOUT) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        prepare: Prepare,
+        unregister_timeout: float = UNREGISTER_TIMEOUT,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self._registry = registry
         self._prepare = prepare
         self._timeout = unregister_timeout
+        self._on_change = on_change
         self._coming: dict[tuple[str, str], Deployment] = {}
         self._leaving: list[Deployment] = []
         self._scaling: dict[int, asyncio.Lock] = {}
 
-    async def prepare(self, order: Order, asked: Mapping[str, Any], workers: int | None) -> Deployment:
-        """A deployment to `start`, its name taken. `workers`: how many, None for what its config says.
-
-        Raises DuplicateVersion, and what preparing raises.
-        """
-        deployment = await self._prepare(order, asked)
+    async def prepare(self, order: Order) -> Deployment:
+        """A deployment to `start`, its name taken. Raises DuplicateVersion, and what preparing raises."""
+        deployment = await self._prepare(order)
         model = deployment.model
         key = (model.name, model.version)
         if key in self._coming or self._registry.has(*key):
             raise DuplicateVersion(*key)
         self._coming[key] = deployment
-        if workers is not None:
-            deployment.supervisor.declare([deployment.seat(number) for number in range(workers)])
-            deployment.declare_workers(workers, workers)
+        if order.workers is not None:
+            deployment.start_with(order.workers)
         return deployment
 
     async def start(self, deployment: Deployment) -> None:
@@ -76,6 +82,7 @@ class Control:
             self._coming.pop((model.name, model.version), None)
         deployment.log_report()
         log.info("%s: version %s is registered, %d workers", model.name, model.version, deployment.supervisor.size)
+        self._on_change()
 
     def find(self, name: str, version: str | None) -> Deployment:
         """The version, or the default one. Raises UnknownModel or UnknownVersion."""
@@ -89,11 +96,13 @@ class Control:
             await deployment.supervisor.resize([deployment.seat(number) for number in range(least)])
             deployment.declare_workers(least, most)
         log.info("%s: version %s has %d workers", name, deployment.model.version, least)
+        self._on_change()
 
     def set_default(self, name: str, version: str) -> None:
         """That version answers from now on when none is asked for. Raises UnknownModel or UnknownVersion."""
         self._registry.set_default(name, version)
         log.info("%s: version %s is the default", name, version)
+        self._on_change()
 
     async def unregister(self, name: str, version: str | None) -> None:
         """Take a version (None: the default one) out, let accepted requests finish, end its workers.
@@ -104,6 +113,7 @@ class Control:
         self._scaling.pop(id(deployment), None)
         self._leaving.append(deployment)
         log.info("%s: version %s is unregistered", name, deployment.model.version)
+        self._on_change()
         # A client that hangs up must not leave the workers behind.
         await asyncio.shield(asyncio.ensure_future(self._retire(deployment)))
 

@@ -75,6 +75,11 @@ class Deployment:
         size = self.supervisor.size
         return values.get("minWorkers") or size, values.get("maxWorkers") or size
 
+    def start_with(self, workers: int) -> None:
+        """So many workers instead of what the config says; for a deployment that is not started yet."""
+        self.supervisor.declare([self.seat(number) for number in range(workers)])
+        self.declare_workers(workers, workers)
+
     def declare_workers(self, least: int, most: int) -> None:
         """The management API has set the number of workers."""
         for row in self.settings:

@@ -11,10 +11,11 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,14 @@ class TemplateBroken(Exception):
     """The template process cannot start: torch or our own worker code does not import."""
 
 
-def process_environment() -> dict[str, str]:
-    """One thread for every library until the worker decides; our packages importable; nothing from the cwd."""
+def process_environment(hidden: str = "") -> dict[str, str]:
+    """One thread for every library until the worker decides; our packages importable; nothing from the cwd; without
+    the variables whose names the pattern `hidden` matches (TorchServe's blacklist_env_vars)."""
+    shown = {name: value for name, value in os.environ.items() if not (hidden and re.fullmatch(hidden, name))}
     root = str(Path(runner.__file__).parents[1])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {
-        **os.environ,
+        **shown,
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
@@ -69,12 +72,14 @@ class _Template:
     `ready` resolves to what it found, or fails with TemplateBroken; `ended` when the process is gone.
     """
 
-    def __init__(self, preload: Sequence[str], on_exit: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, preload: Sequence[str], environment: Mapping[str, str], on_exit: Callable[[int, int], None]
+    ) -> None:
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "runner.worker.template", str(theirs.fileno()), *preload],
-            env=process_environment(),
+            env=environment,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -142,10 +147,11 @@ class _Template:
 
 
 class Spawner:
-    """The template process, kept alive."""
+    """The template process, kept alive. `environment`: of it and its workers; by default ours."""
 
-    def __init__(self, preload: Sequence[str] = ()) -> None:
+    def __init__(self, preload: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
         self._preload = tuple(preload)
+        self._environment = process_environment() if environment is None else environment
         self._template: _Template | None = None
         self._turn = asyncio.Lock()
         self._on_exit: dict[int, Callable[[int], None]] = {}
@@ -158,7 +164,7 @@ class Spawner:
 
     def start(self) -> None:
         """Start the template; `platform` tells when it has imported torch."""
-        template = self._template = _Template(self._preload, self._exited)
+        template = self._template = _Template(self._preload, self._environment, self._exited)
         template.ended.add_done_callback(lambda _: self._replace(template))
 
     async def platform(self) -> Platform:

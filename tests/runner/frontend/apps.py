@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -89,7 +89,7 @@ def actions_on(registry: Registry, *, allowed: bool = True) -> Actions:
     return Actions(Control(registry, nothing_to_prepare), allowed=allowed)
 
 
-async def nothing_to_prepare(order: Order, asked: Mapping[str, Any]) -> Deployment:
+async def nothing_to_prepare(order: Order) -> Deployment:
     raise AssertionError(f"{order.path} is not to be registered here")
 
 

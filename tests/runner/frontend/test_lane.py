@@ -55,7 +55,6 @@ class Connection:
         registry, metrics = Registry(), Metrics()
         self.deployment: Deployment = deploy(registry, metrics, answer=answer, **config)
         server_config = http_server(App(registry, metrics, Health(registry), limit, actions_on(registry)), 1.0).config
-        server_config.load()
         self.protocol: LaneProtocol = server_config.http_protocol_class(  # type: ignore[call-arg]
             config=server_config, server_state=ServerState(), app_state={}
         )
