@@ -5,6 +5,9 @@ from __future__ import annotations
 import mimetypes
 from pathlib import PurePath
 
+#: JSON, then the bytes of tensors; the parameter `header` is the length of the JSON. Between front end and worker.
+BINARY_TENSORS = "application/vnd.torch-archive.tensors"
+
 #: Suffixes that matter here and that a system's own table may lack or name otherwise.
 BY_SUFFIX = {
     ".json": "application/json",

@@ -1,26 +1,27 @@
-"""The Open Inference Protocol v2 over REST, with tensors as JSON. One request is one row: handlers get the whole
-decoded object, as TorchServe hands it to them; an answer that is no protocol answer yet is wrapped into one."""
+"""The Open Inference Protocol v2 over REST, with tensors as JSON or as bytes. One request is one row: handlers get
+the whole decoded object, as TorchServe hands it to them; an answer that is no protocol answer yet is wrapped into
+one."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from archiver import __version__
 from runner import wire
+from runner.frontend.binary_tensors import TensorError
 from runner.frontend.bodies import ClientGone, Receive, Scope, Send, TooLarge, read_body, send_answer
 from runner.frontend.health import Health
+from runner.frontend.inference_request import HEADER, InferenceRequest
 from runner.frontend.management import respond
 from runner.frontend.predictions import Predictions
 from runner.frontend.problems import Problem, problem
-from runner.frontend.tensors import TensorError, check_inputs, outputs_of
 from runner.pool.deployment import Deployment
 
-_JSON = "application/json"
+SERVER = {"name": "torch-archive", "version": __version__, "extensions": ["binary_tensor_data"]}
+_HEADER = HEADER.lower().encode()
+_EXPLAIN = ((b"explain", b"True"),)
 
 
 class OpenInference:
@@ -31,7 +32,7 @@ class OpenInference:
         self._health = health
 
     def routes(self) -> list[Route]:
-        infer = Infer(self._predictions)
+        infer, explain = Infer(self._predictions), Infer(self._predictions, _EXPLAIN)
         own = [
             Route("/v2", self._server),
             Route("/v2/health/live", self._live),
@@ -39,11 +40,20 @@ class OpenInference:
         ]
         for base in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             own.append(Route(f"{base}/infer", infer, methods=["POST"]))
+            own.append(Route(f"{base}/explain", explain, methods=["POST"]))
             own.append(Route(f"{base}/ready", self._ready))
+            own.append(Route(base, self._model))
         return own
 
     async def _server(self, _: Request) -> Response:
-        return JSONResponse({"name": "torch-archive", "version": __version__, "extensions": []})
+        return JSONResponse(SERVER)
+
+    async def _model(self, request: Request) -> Response:
+        path = request.path_params
+        target = self._predictions.named(path["model"], path.get("version", ""))
+        if isinstance(target, Problem):
+            return respond(target)
+        return JSONResponse(metadata(target, self._predictions.versions(path["model"])))
 
     async def _live(self, _: Request) -> Response:
         return JSONResponse({"live": True})
@@ -57,11 +67,18 @@ class OpenInference:
         return JSONResponse({"name": path["model"], "ready": ready}, 200 if ready else 503)
 
 
-class Infer:
-    """POST …/infer as an ASGI callable."""
+def metadata(target: Deployment, versions: list[str]) -> dict[str, object]:
+    """What the protocol wants to know of a model. A handler does not say what tensors it takes and gives, so none are
+    listed."""
+    return {"name": target.model.name, "versions": versions, "platform": "pytorch", "inputs": [], "outputs": []}
 
-    def __init__(self, predictions: Predictions) -> None:
+
+class Infer:
+    """POST …/infer as an ASGI callable. `headers`: what the row gets besides the client's."""
+
+    def __init__(self, predictions: Predictions, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self._predictions = predictions
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = self._predictions.request_id(dict(scope["headers"]).get(b"x-request-id"))
@@ -83,42 +100,27 @@ class Infer:
     async def _answer(
         self, target: Deployment, scope: Scope, receive: Receive, request_id: str
     ) -> wire.Reply | Problem:
+        headers = dict(scope["headers"])
         try:
-            declared = dict(scope["headers"]).get(b"content-length")
-            body = await read_body(receive, declared, self._predictions.limit)
-            asked = _request(body)
+            body = await read_body(receive, headers.get(b"content-length"), self._predictions.limit)
+            asked = InferenceRequest.read(body, _header_length(headers.get(_HEADER)))
         except TooLarge:
             return problem("too-large", limit=self._predictions.limit)
         except TensorError as error:
             return problem("bad-request", reason=str(error))
-        row = wire.Row(request_id, [("body", _JSON, body)], wire.pack_headers(scope["headers"]))
-        answer = await self._predictions.run(target, row, receive)
-        return answer if isinstance(answer, Problem) else _wrapped(answer, asked, target)
+        packed = wire.pack_headers([*scope["headers"], *self._headers])
+        answer = await self._predictions.run(target, wire.Row(request_id, asked.params, packed), receive)
+        if isinstance(answer, Problem):
+            return answer
+        try:
+            return asked.reply(answer, target.model.name, target.model.version)
+        except TensorError as error:
+            return problem("bad-request", reason=str(error))
 
 
-def _request(body: bytes) -> dict[str, Any]:
-    try:
-        asked = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TensorError(f"The body is not valid JSON: {error}") from error
-    if not isinstance(asked, dict):
-        raise TensorError("The body must be an object with inputs.")
-    check_inputs(asked.get("inputs"))
-    return asked
-
-
-def _wrapped(reply: wire.Reply, asked: dict[str, Any], target: Deployment) -> wire.Reply:
-    """The reply as the protocol has it; errors, and what the handler answered in the protocol, as they are."""
-    if reply.status != 200:
-        return reply
-    try:
-        answer = msgspec.json.decode(reply.body) if reply.content_type.startswith(_JSON) else reply.body.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return reply
-    if isinstance(answer, dict) and "outputs" in answer:
-        return reply
-    model = target.model
-    whole = {"model_name": model.name, "model_version": model.version, "outputs": outputs_of(answer)}
-    if "id" in asked:
-        whole["id"] = asked["id"]
-    return wire.Reply(200, reply.phrase, _JSON, reply.headers, msgspec.json.encode(whole))
+def _header_length(given: bytes | None) -> int | None:
+    if given is None:
+        return None
+    if not given.isdigit():
+        raise TensorError(f"{HEADER} must be a whole number.")
+    return int(given)

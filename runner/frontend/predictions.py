@@ -80,6 +80,10 @@ class Predictions:
         except UnknownVersion:
             return problem("version", model=name, version=version)
 
+    def versions(self, name: str) -> list[str]:
+        """Those of that model, the default one first. Raises UnknownModel."""
+        return [deployment.model.version for deployment in self._registry.versions(name)]
+
     def submit(self, target: Deployment, row: wire.Row, client: Client) -> Job | Problem:
         """Accept the row, or say why not."""
         model = target.model

@@ -9,35 +9,49 @@ import json
 import math
 from typing import Any
 
+from runner.frontend.binary_tensors import TensorError, check_bytes, size_of
+
 _FLOATS = ("FP16", "FP32", "FP64", "BF16")
 _RANGES = {f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)} | {
     f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)
 }
 DATATYPES = ("BOOL", *_RANGES, *_FLOATS, "BYTES")
+_NOTHING = memoryview(b"")
 
 
-class TensorError(ValueError):
-    """What was given is no tensor; the message names it."""
-
-
-def check_inputs(inputs: Any) -> None:
-    """Raises TensorError unless these are tensors whose shape, datatype and data agree."""
+def check_inputs(inputs: Any, binary: memoryview = _NOTHING) -> None:
+    """Raises TensorError unless these are tensors whose shape, datatype and data agree, and whose bytes, for those
+    that are not JSON, are all of `binary`."""
     if not isinstance(inputs, list) or not inputs:
         raise TensorError("inputs must be a list of at least one tensor.")
     for number, tensor in enumerate(inputs):
         if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
             raise TensorError(f"input {number} must be an object with a name.")
-        _check(tensor)
+        _check_kind(tensor)
+        size = size_of(tensor)
+        if size is None:
+            _check_data(tensor)
+            continue
+        if size > len(binary):
+            raise TensorError(f'input "{tensor["name"]}": the body ends before its {size} bytes of binary data.')
+        check_bytes(tensor, binary[:size])
+        binary = binary[size:]
+    if binary:
+        raise TensorError(f"{len(binary)} bytes after the JSON belong to no input.")
 
 
-def _check(tensor: dict[str, Any]) -> None:
+def _check_kind(tensor: dict[str, Any]) -> None:
     name, shape, datatype = tensor["name"], tensor.get("shape"), tensor.get("datatype")
     if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise TensorError(f'input "{name}": datatype must be one of {", ".join(DATATYPES)}.')
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise TensorError(f'input "{name}": shape must be a list of whole numbers from 0 on.')
+
+
+def _check_data(tensor: dict[str, Any]) -> None:
+    name, shape, datatype = tensor["name"], tensor["shape"], tensor["datatype"]
     if not isinstance(tensor.get("data"), list):
-        raise TensorError(f'input "{name}": data must be a list (binary tensor data is not supported).')
+        raise TensorError(f'input "{name}": data must be a list, or binary_data_size among its parameters.')
     values = flat(tensor["data"])
     if len(values) != math.prod(shape):
         raise TensorError(f'input "{name}": shape {shape} does not hold the {len(values)} values of data.')

@@ -13,15 +13,17 @@ import io
 import json
 import logging
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
 import torch
 
 from runner import wire
+from runner.content_types import BINARY_TENSORS
 from runner.handlers.context import RequestProcessor
 from runner.handlers.errors import BadRequest, RowFailed, failed
+from runner.worker.tensors import read_request
 
 _log = logging.getLogger("archive.handler")
 
@@ -42,20 +44,22 @@ def decode(row: wire.Row) -> dict[str, Any]:
 def _reader(content_type: str) -> Reader:
     """How values of this content type are read. The cache is what makes a header cheap: clients send few kinds."""
     kind, _, parameters = content_type.lower().partition(";")
-    kind, charset = kind.strip(), _charset(parameters)
+    kind, charset = kind.strip(), _parameter(parameters, "charset", "utf-8")
     if kind == JSON_TYPE:
         return _read_json if charset == "utf-8" else lambda value: _read_json(_read_text(value, charset).encode())
+    if kind == BINARY_TENSORS:
+        return partial(read_request, header=_parameter(parameters, "header", ""))
     if kind.startswith("text/"):
         return lambda value: _read_text(value, charset)
     return bytearray
 
 
-def _charset(parameters: str) -> str:
+def _parameter(parameters: str, wanted: str, default: str) -> str:
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
-        if name.strip() == "charset":
+        if name.strip() == wanted:
             return value.strip().strip('"')
-    return "utf-8"
+    return default
 
 
 def _read_text(value: bytes, charset: str) -> str:
