@@ -42,6 +42,8 @@ EXTRAS = {
     "transformers": "text",
     "tokenizers": "text",
     "PIL": "vision",
+    "grpc": "grpc",
+    "google": "grpc",
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -26,6 +26,8 @@ from runner.frontend.cors import Cors
 from runner.frontend.health import Health
 from runner.frontend.http import HttpServer, http_server
 from runner.frontend.listener import Address, Certificate, Listener, Surface
+from runner.frontend.management import Management
+from runner.frontend.predictions import Predictions
 from runner.frontend.tokens import KeyFileError, Tokens
 from runner.metrics import Metrics
 from runner.pool.control import Control, Order
@@ -34,6 +36,9 @@ from runner.pool.registry import DuplicateVersion, Registry
 from runner.pool.spawner import Spawner, process_environment
 from runner.pool.supervisor import LoadError
 from runner.settings import declared
+
+if TYPE_CHECKING:
+    from runner.frontend.rpc.server import RpcServer
 
 log = logging.getLogger("archive.server")
 
@@ -44,17 +49,19 @@ _FILES = 65_536
 class ServerSettings:
     """How to serve.
 
-    `listeners`: addresses and what each serves; `flags`: config keys set on the command line; `defaults`: config keys
-    below every archive's own; `default_versions`: the version of a model that answers when none is asked for;
-    `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at the end, `unregister_timeout`: when
-    their model is taken out; `trust`: checkpoints may hold pickles beyond torch's weights_only list; `model_store`:
-    the folder whose archives may be registered over HTTP, `registers`: whether they may; `key_file`: requests need
-    its keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any address without
-    keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see environment variables that
-    this pattern matches; `on_change` is called when other models are served than before, or other numbers of workers.
+    `listeners`: addresses and what each serves, `rpc`: the same for gRPC; `flags`: config keys set on the command
+    line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that answers
+    when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at the end,
+    `unregister_timeout`: when their model is taken out; `trust`: checkpoints may hold pickles beyond torch's
+    weights_only list; `model_store`: the folder whose archives may be registered over HTTP, `registers`: whether they
+    may; `key_file`: requests need its keys, new ones are good for `token_minutes`; `open_management`: models may be
+    changed on any address without keys; `envelope`: for archives that name none; `hidden_variables`: workers do not
+    see environment variables that this pattern matches; `on_change` is called when other models are served than
+    before, or other numbers of workers.
     """
 
     listeners: Sequence[tuple[Address, frozenset[Surface]]]
+    rpc: Sequence[tuple[Address, frozenset[Surface]]] = ()
     flags: Mapping[str, Any] = field(default_factory=dict)
     defaults: Defaults = no_defaults
     default_versions: Sequence[tuple[str, str]] = ()
@@ -84,6 +91,7 @@ class Service:
         self.metrics = Metrics()
         self.health = Health(self.registry)
         self.listeners: list[Listener] = []
+        self.rpc_addresses: list[Address] = []
         self._stop = asyncio.Event()
         self._signals = 0
 
@@ -108,6 +116,7 @@ class Service:
         deployer = self._deployer(spawner)
         control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed)
         servers = [self._http(listener, control, tokens) for listener in self.listeners]
+        calls = [await self._rpc(address, surfaces, control, tokens) for address, surfaces in settings.rpc]
         spawner.start()
         pairs = zip(servers, self.listeners, strict=True)
         serving = asyncio.gather(*(http.serve(sockets=[listener.sock]) for http, listener in pairs))
@@ -123,7 +132,7 @@ class Service:
             self.health.draining = True
             for http in servers:
                 http.should_exit = True
-            await self._drain(serving)
+            await self._drain(asyncio.gather(serving, *(each.stop(settings.drain_timeout) for each in calls)))
             await self._end(spawner, control)
 
     def _deployer(self, spawner: Spawner) -> Deployer:
@@ -141,9 +150,9 @@ class Service:
     def _http(self, listener: Listener, control: Control, tokens: Tokens | None) -> HttpServer:
         """The server of one address. Raises ServeFailed for a certificate that cannot be used."""
         settings = self.settings
-        if not listener.is_local and tokens is None:
+        if not listener.address.is_local and tokens is None:
             log.warning("listening on %s without authentication: whoever reaches it can use it", listener.address)
-        manages = listener.is_local or tokens is not None or settings.open_management
+        manages = listener.address.is_local or tokens is not None or settings.open_management
         actions = Actions(control, settings.model_store, allowed=manages, registers=settings.registers)
         app = App(
             self.registry,
@@ -160,6 +169,28 @@ class Service:
             return http_server(app, settings.drain_timeout, certificate)
         except OSError as error:
             raise ServeFailed(f"the certificate cannot be used: {error}", hint="both files are PEM") from error
+
+    async def _rpc(
+        self, address: Address, surfaces: frozenset[Surface], control: Control, tokens: Tokens | None
+    ) -> RpcServer:
+        """The gRPC server of one address, taking calls."""
+        from runner.frontend.rpc.server import RpcServer
+
+        settings = self.settings
+        manages = address.is_local or tokens is not None or settings.open_management
+        server = RpcServer(
+            address,
+            surfaces,
+            Predictions(self.registry, self.metrics, settings.max_request_size),
+            Management(self.registry),
+            Actions(control, settings.model_store, allowed=manages, registers=settings.registers),
+            self.health,
+            tokens,
+            settings.certificate,
+        )
+        await server.start()
+        self.rpc_addresses.append(server.address)
+        return server
 
     def _choose_defaults(self) -> None:
         for name, version in self.settings.default_versions:
@@ -218,7 +249,7 @@ class Service:
         log.info("%s: finishing %d requests, then stopping", signal.Signals(number).name, waiting)
         self._stop.set()
 
-    async def _drain(self, serving: asyncio.Future[list[None]]) -> None:
+    async def _drain(self, serving: asyncio.Future[Any]) -> None:
         """The sockets are closed, accepted requests get their answers; after the drain timeout the rest get 503."""
         await asyncio.wait({serving}, timeout=self.settings.drain_timeout)
         if not serving.done():

@@ -87,6 +87,8 @@ def announce(service: Service) -> None:
         return
     console.out(f"try    curl {url}/predictions/{first} -H 'Content-Type: application/json' -d @input.json")
     management, metrics = (service.address_of(surface) for surface in (Surface.MANAGEMENT, Surface.METRICS))
+    for address in service.rpc_addresses:
+        console.out(f"grpc   {address.host}:{address.port}")
     pages = ((management, f"/models/{first}"), (metrics, "/metrics"), (url, "/openapi.json"))
     see = "  ".join(f"{address}{page}" for address, page in pages if address is not None)
     console.out(f"see    {see}   Ctrl-C stops")
@@ -96,6 +98,7 @@ def announce(service: Service) -> None:
 @click.argument("archives", nargs=-1, metavar="[NAME=]ARCHIVE...")
 @click.option("--host", show_default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", show_default="8080", type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option("--grpc-port", type=click.IntRange(0, 65535), help="Serve gRPC, too; 0 picks a free port.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes per model: minWorkers and maxWorkers.")
 @_config_options
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any other config key; repeatable.")
@@ -140,6 +143,7 @@ def serve(
     archives: tuple[str, ...],
     host: str | None,
     port: int | None,
+    grpc_port: int | None,
     workers: int | None,
     settings: tuple[str, ...],
     max_request_size: int | None,
@@ -171,6 +175,7 @@ def serve(
     store = model_store or found.model_store
     asked = {
         "listeners": _listeners(host, port),
+        "rpc": _rpc(host, grpc_port),
         "flags": overrides(named, settings),
         "max_request_size": max_request_size,
         "drain_timeout": drain_timeout,
@@ -184,6 +189,12 @@ def serve(
     logs.set_up(log_level, as_json=json_logs)
     found.log_ignored()
     run_service(server, orders, announce, console.progress)
+
+
+def _rpc(host: str | None, port: int | None) -> list[tuple[Address, frozenset[Surface]]] | None:
+    from runner.frontend.listener import EVERYTHING, LOCAL, Address
+
+    return None if port is None else [(Address(host or LOCAL.host, port), EVERYTHING)]
 
 
 def _listeners(host: str | None, port: int | None) -> list[tuple[Address, frozenset[Surface]]] | None:

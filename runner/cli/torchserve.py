@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +106,7 @@ def _stop() -> None:
 
 def _settings(file: Path | None, no_tokens: bool, model_api: bool) -> TorchServeSettings:
     """The config as TorchServe finds it, and TorchServe's defaults where it does not say."""
-    from runner.torchserve.settings import THREE_ADDRESSES, TorchServeSettings, read_settings
+    from runner.torchserve.settings import THREE_ADDRESSES, TWO_RPC_ADDRESSES, TorchServeSettings, read_settings
 
     asked = file or (Path(os.environ["TS_CONFIG_FILE"]) if os.environ.get("TS_CONFIG_FILE") else None)
     there = Path("config.properties")
@@ -114,6 +115,7 @@ def _settings(file: Path | None, no_tokens: bool, model_api: bool) -> TorchServe
     return replace(
         found,
         addresses=found.addresses or THREE_ADDRESSES,
+        rpc=found.rpc or (TWO_RPC_ADDRESSES if find_spec("grpc") else []),
         checks_tokens=False if no_tokens else found.checks_tokens is not False,
         model_api=model_api or bool(found.model_api),
     )

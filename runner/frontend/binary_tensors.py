@@ -28,6 +28,10 @@ class TensorError(ValueError):
     """What was given is no tensor; the message names it."""
 
 
+class NoSuchOutput(ValueError):
+    """A request asks for an output that the handler's answer does not have."""
+
+
 def size_of(tensor: Mapping[str, Any]) -> int | None:
     """How many bytes of a body are the tensor's; None when its data is JSON. Raises TensorError."""
     parameters = tensor.get("parameters")
@@ -72,7 +76,7 @@ def packed(datatype: str, values: Sequence[Any]) -> bytes:
     """The values as bytes. Raises TensorError for values that are none of that type."""
     try:
         if datatype == "BYTES":
-            return b"".join(_LENGTH.pack(len(each)) + each for each in map(_as_bytes, values))
+            return b"".join(_LENGTH.pack(len(each)) + each for each in map(as_bytes, values))
         if datatype == "BF16":
             # The upper half of an FP32, rounded to nearest even.
             words = struct.unpack(f"<{len(values)}I", struct.pack(f"<{len(values)}f", *values))
@@ -88,5 +92,6 @@ def _upper_half(word: int) -> int:
     return (word + 0x7FFF + (word >> 16 & 1)) >> 16
 
 
-def _as_bytes(value: Any) -> bytes:
+def as_bytes(value: Any) -> bytes:
+    """An element of BYTES."""
     return value if isinstance(value, bytes) else str(value).encode()

@@ -6,9 +6,9 @@ They change what is served, so they are open only where the server listens on a 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from archiver.errors import ArchiveError
+from runner.frontend.bodies import ClientGone, TooLarge, read_body
 from runner.frontend.management import respond
 from runner.frontend.model_store import NotInStore, find
 from runner.frontend.problems import Problem, problem
@@ -26,8 +27,8 @@ from runner.pool.registry import DefaultVersion, DuplicateVersion, UnknownModel,
 
 log = logging.getLogger("archive.server")
 
-#: An action answers a sentence, and a status where it is not 200.
-Action = Callable[[Request], Awaitable[str | tuple[str, int]]]
+#: Model, version and parameters of a request → a sentence, and a status where it is not 200.
+Action = Callable[[str, str | None, Mapping[str, str]], Awaitable[str | tuple[str, int]]]
 #: Parameters of a registration → config keys.
 _SETTINGS = {
     "batch_size": "batchSize",
@@ -35,6 +36,7 @@ _SETTINGS = {
     "response_timeout": "responseTimeout",
     "startup_timeout": "startupTimeout",
 }
+_LARGEST_BODY = 65_536
 _UNDER_WAY = ("Processing worker updates...", 202)
 
 
@@ -55,36 +57,56 @@ class Actions:
         self._under_way: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list[Route]:
-        register = self._guarded(self._register) if self._registers else _not_here
-        unregister = self._guarded(self._unregister) if self._registers else _not_here
-        scale = self._guarded(self._scale)
+        register, unregister = self._endpoint("register"), self._endpoint("unregister")
+        scale = self._endpoint("scale")
         return [
             Route("/models", register, methods=["POST"]),
             Route("/models/{model}", scale, methods=["PUT"]),
             Route("/models/{model}/{version}", scale, methods=["PUT"]),
-            Route("/models/{model}/{version}/set-default", self._guarded(self._set_default), methods=["PUT"]),
+            Route("/models/{model}/{version}/set-default", self._endpoint("set-default"), methods=["PUT"]),
             Route("/models/{model}", unregister, methods=["DELETE"]),
             Route("/models/{model}/{version}", unregister, methods=["DELETE"]),
         ]
 
-    def _guarded(self, action: Action) -> Callable[[Request], Awaitable[Response]]:
-        """The action where it is allowed, its sentence as `status`, its refusals as problems."""
+    def _endpoint(self, name: str) -> Callable[[Request], Awaitable[Response]]:
+        """The action over HTTP: its sentence is the `status` of the answer."""
 
-        @wraps(action)
         async def endpoint(request: Request) -> Response:
-            if not self._allowed:
-                return respond(problem("not-local"))
             try:
-                answer = await action(request)
-            except _REFUSALS as error:
-                return respond(_refusal(error, request))
-            sentence, status = (answer, 200) if isinstance(answer, str) else answer
+                asked = await _parameters(request)
+            except BadParameter as error:
+                return respond(problem("bad-request", reason=str(error)))
+            path = request.path_params
+            done = await self.act(name, path.get("model", ""), path.get("version"), asked)
+            if isinstance(done, Problem):
+                return respond(done)
+            sentence, status = done
             return JSONResponse({"status": sentence}, status)
 
         return endpoint
 
-    async def _register(self, request: Request) -> str | tuple[str, int]:
-        asked = request.query_params
+    async def act(
+        self, name: str, model: str, version: str | None, asked: Mapping[str, str]
+    ) -> tuple[str, int] | Problem:
+        """Do "register", "scale", "set-default" or "unregister", where it is allowed: sentence and status, or why
+        not."""
+        if not self._allowed:
+            return problem("not-local")
+        if not self._registers and name in ("register", "unregister"):
+            return problem("method")
+        actions: dict[str, Action] = {
+            "register": self._register,
+            "scale": self._scale,
+            "set-default": self._set_default,
+            "unregister": self._unregister,
+        }
+        try:
+            answer = await actions[name](model, version, asked)
+        except _REFUSALS as error:
+            return _refusal(error, model or asked.get("url", ""), version)
+        return (answer, 200) if isinstance(answer, str) else answer
+
+    async def _register(self, _model: str, _version: str | None, asked: Mapping[str, str]) -> str | tuple[str, int]:
         url = asked.get("url")
         if not url:
             raise BadParameter("Parameter url is required.")
@@ -101,20 +123,26 @@ class Actions:
         hint = "" if count else ". Use scale workers API to add workers for the model."
         return f'Model "{model.name}" Version: {model.version} registered with {count} initial workers{hint}'
 
-    async def _scale(self, request: Request) -> str | tuple[str, int]:
-        asked, facts = request.query_params, request.path_params
-        name, version = facts["model"], facts.get("version")
+    async def _scale(self, model: str, version: str | None, asked: Mapping[str, str]) -> str | tuple[str, int]:
         least = _number(asked, "min_worker", 0) if "min_worker" in asked else 1
         most = _number(asked, "max_worker", 0) if "max_worker" in asked else least
         if most < least:
             raise BadParameter("max_worker cannot be less than min_worker.")
         waits = _flag(asked, "synchronous", default=False)
-        self._control.find(name, version)
-        scaling = self._control.scale(name, version, least, most)
+        self._control.find(model, version)
+        scaling = self._control.scale(model, version, least, most)
         if not waits:
-            return self._in_background(scaling, name)
+            return self._in_background(scaling, model)
         await scaling
-        return f"Workers scaled to {least} for model: {name}" + (f", version: {version}" if version else "")
+        return f"Workers scaled to {least} for model: {model}" + (f", version: {version}" if version else "")
+
+    async def _set_default(self, model: str, version: str | None, _: Mapping[str, str]) -> str:
+        self._control.set_default(model, version or "")
+        return f'Default version successfully updated for model "{model}" to "{version}"'
+
+    async def _unregister(self, model: str, version: str | None, _: Mapping[str, str]) -> str:
+        await self._control.unregister(model, version)
+        return f'Model "{model}" unregistered'
 
     def _in_background(self, work: Coroutine[Any, Any, None], model: str) -> tuple[str, int]:
         """Answered before it is done; a failure is in the log, and in what the model's description says."""
@@ -127,20 +155,6 @@ class Actions:
         self._under_way.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("%s: %s", model, task.exception())
-
-    async def _set_default(self, request: Request) -> str:
-        name, version = request.path_params["model"], request.path_params["version"]
-        self._control.set_default(name, version)
-        return f'Default version successfully updated for model "{name}" to "{version}"'
-
-    async def _unregister(self, request: Request) -> str:
-        name = request.path_params["model"]
-        await self._control.unregister(name, request.path_params.get("version"))
-        return f'Model "{name}" unregistered'
-
-
-async def _not_here(_: Request) -> Response:
-    return respond(problem("method"))
 
 
 #: What an action may be refused for → the situation of the answer; the others' own words are the answer.
@@ -155,13 +169,28 @@ _SITUATIONS: dict[type[Exception], str] = {
 _REFUSALS: tuple[type[Exception], ...] = (*_SITUATIONS, BadParameter, NotInStore, ArchiveError)
 
 
-def _refusal(error: Exception, request: Request) -> Problem:
+def _refusal(error: Exception, model: str, version: str | None) -> Problem:
     situation = _SITUATIONS.get(type(error))
     if situation is None:
         return problem("bad-request", reason=_words(error))
-    model = getattr(error, "name", None) or request.path_params.get("model") or request.query_params.get("url")
-    version = getattr(error, "version", None) or request.path_params.get("version")
+    model, version = getattr(error, "name", model), getattr(error, "version", version)
     return problem(situation, model=model, version=version, reason=_words(error))
+
+
+async def _parameters(request: Request) -> Mapping[str, str]:
+    """The query's, over those of a JSON object in the body. Raises BadParameter."""
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        return request.query_params
+    try:
+        body = json.loads(await read_body(request.receive, None, _LARGEST_BODY) or b"{}")
+    except (TooLarge, ClientGone) as error:
+        raise BadParameter(f"The body is larger than {_LARGEST_BODY} bytes, or cut off.") from error
+    except ValueError as error:
+        raise BadParameter(f"The body is not valid JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadParameter("The body must be a JSON object of parameters.")
+    plain = {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}
+    return {**plain, **request.query_params}
 
 
 def _words(error: Exception) -> str:

@@ -83,6 +83,11 @@ class Stream(Exchange):
         self._news = asyncio.Event()
         self._ended: bool | None = None  # whole, or broken
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has ended, and nothing is missing."""
+        return self._ended is True
+
     def piece(self, reply: wire.Reply) -> None:
         if self.head is None and not self.answer.done():
             self.head = reply

@@ -20,19 +20,26 @@ class Health:
     def routes(self) -> list[Route]:
         return [Route("/ping", self.ping), Route("/livez", self.livez), Route("/readyz", self.readyz)]
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether every default version has a READY worker. Loading or crashing ones do not count."""
+        return all(deployment.can_answer for deployment in self._registry.defaults())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model can answer now, and we are not stopping."""
+        return self.started and not self.draining and all(d.can_answer for d in self._registry)
+
     async def ping(self, _: Request) -> Response:
-        """Healthy = every default version has a READY worker. Loading or crashing ones do not count."""
-        healthy = all(deployment.can_answer for deployment in self._registry.defaults())
-        status = "Healthy" if healthy else "Unhealthy"
-        return JSONResponse({"status": status}, status_code=200 if healthy else 500)
+        status = "Healthy" if self.is_healthy else "Unhealthy"
+        return JSONResponse({"status": status}, status_code=200 if self.is_healthy else 500)
 
     async def livez(self, _: Request) -> Response:
         """The event loop turns."""
         return JSONResponse({"live": True})
 
     async def readyz(self, _: Request) -> Response:
-        """Every model can answer now, and we are not stopping."""
         models = {f"{d.model.name}/{d.model.version}": d.model.state.value for d in self._registry}
-        ready = self.started and not self.draining and all(d.can_answer for d in self._registry)
+        ready = self.is_ready
         body = {"ready": ready, "draining": self.draining, "models": models}
         return JSONResponse(body, status_code=200 if ready else 503)

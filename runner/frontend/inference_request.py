@@ -13,7 +13,7 @@ import msgspec
 
 from runner import wire
 from runner.content_types import BINARY_TENSORS
-from runner.frontend.binary_tensors import TensorError, packed
+from runner.frontend.binary_tensors import NoSuchOutput, TensorError, packed
 from runner.frontend.tensors import check_inputs, flat, outputs_of
 
 JSON = "application/json"
@@ -54,7 +54,7 @@ class InferenceRequest:
 
     def answer(self, reply: wire.Reply, model: str, version: str) -> dict[str, Any] | None:
         """The reply as the protocol's object, with the outputs that are asked for; None for what is none: an error,
-        or bytes. Raises TensorError when there is no such output."""
+        or bytes. Raises NoSuchOutput."""
         if reply.status != 200:
             return None
         try:
@@ -82,11 +82,12 @@ class InferenceRequest:
         missing = [name for name in wanted if name not in there]
         if missing:
             names = ", ".join(map(str, there))
-            raise TensorError(f'output "{missing[0]}": there is no such output; there are: {names}.')
+            raise NoSuchOutput(f'output "{missing[0]}": there is no such output; there are: {names}.')
         return [there[name] for name in wanted]
 
     def reply(self, reply: wire.Reply, model: str, version: str) -> wire.Reply:
-        """What REST sends: `answer` as JSON, or JSON and bytes. Raises TensorError."""
+        """What REST sends: `answer` as JSON, or JSON and bytes. Raises NoSuchOutput, and TensorError for an answer
+        that is not what it says it is."""
         found = self.answer(reply, model, version)
         if found is None:
             return reply

@@ -38,6 +38,16 @@ class Address:
     path: str = ""
     secure: bool = False
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.path or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}:"
@@ -64,11 +74,6 @@ class Listener:
         self.surfaces = surfaces
         self.sock = _unix_socket(wanted.path) if wanted.path else _bind(wanted.host, wanted.port)
         self.address = wanted if wanted.path else _found(self.sock, wanted)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
-        return bool(self.address.path) or ipaddress.ip_address(self.address.host).is_loopback
 
     def close(self) -> None:
         """Stop listening; a Unix socket leaves no file behind."""

@@ -32,30 +32,37 @@ class Management:
 
     async def list_models(self, request: Request) -> Response:
         """Names and archives, a page at a time (`limit`, `next_page_token`)."""
+        asked = request.query_params
         try:
-            start = int(request.query_params.get("next_page_token", "0"))
-            limit = int(request.query_params.get("limit", str(_PAGE)))
+            page = self.page(int(asked.get("next_page_token", "0")), int(asked.get("limit", str(_PAGE))))
         except ValueError:
             return respond(problem("bad-request", reason="limit and next_page_token must be whole numbers."))
+        return JSONResponse(page)
+
+    async def describe(self, request: Request) -> Response:
+        found = self.described(request.path_params["model"], request.path_params.get("version"))
+        return respond(found) if isinstance(found, Problem) else JSONResponse(found)
+
+    def page(self, start: int, limit: int) -> dict[str, Any]:
+        """The models from number `start` on; a limit that makes no sense is TorchServe's."""
         limit = limit if 0 < limit <= _PAGE else _PAGE
         all_models = self._registry.defaults()
         page = all_models[start : start + limit]
         body: dict[str, Any] = {"models": [{"modelName": d.model.name, "modelUrl": d.url} for d in page]}
         if start + limit < len(all_models):
             body["nextPageToken"] = str(start + limit)
-        return JSONResponse(body)
+        return body
 
-    async def describe(self, request: Request) -> Response:
+    def described(self, name: str, version: str | None) -> list[dict[str, Any]] | Problem:
         """One version, the default one, or `all`; always a list, as TorchServe answers."""
-        name, version = request.path_params["model"], request.path_params.get("version")
         try:
             every = version == "all"
             found = self._registry.versions(name) if every else [self._registry.get(name, version)]
         except UnknownModel:
-            return respond(problem("model", model=name))
+            return problem("model", model=name)
         except UnknownVersion:
-            return respond(problem("version", model=name, version=version))
-        return JSONResponse([describe(deployment) for deployment in found])
+            return problem("version", model=name, version=version)
+        return [describe(deployment) for deployment in found]
 
 
 def respond(answer: Problem) -> Response:

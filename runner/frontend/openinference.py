@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from archiver import __version__
 from runner import wire
-from runner.frontend.binary_tensors import TensorError
+from runner.frontend.binary_tensors import NoSuchOutput, TensorError
 from runner.frontend.bodies import ClientGone, Receive, Scope, Send, TooLarge, read_body, send_answer
 from runner.frontend.health import Health
 from runner.frontend.inference_request import HEADER, InferenceRequest
@@ -114,8 +114,10 @@ class Infer:
             return answer
         try:
             return asked.reply(answer, target.model.name, target.model.version)
-        except TensorError as error:
+        except NoSuchOutput as error:
             return problem("bad-request", reason=str(error))
+        except TensorError as error:
+            return problem("server-fault", reason=f"The handler's answer is no tensor: {error}")
 
 
 def _header_length(given: bytes | None) -> int | None:

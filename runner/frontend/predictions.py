@@ -167,6 +167,10 @@ class Predictions:
         row = wire.Row(request_id.decode("latin-1"), [*params, *extra.params], packed)
         if scope.get("http_version") == "1.0":
             return await self.run(target, row, receive)
+        return await self.stream(target, row, receive)
+
+    async def stream(self, target: Deployment, row: wire.Row, receive: Receive) -> wire.Reply | Problem | Stream:
+        """Have the row answered: in one piece, or as a stream that has begun. Raises ClientGone."""
         answer = await self._exchange(target, row, Stream(target.model, receive))
         return self._begun(target, answer) if isinstance(answer, Stream) else self._whole(target, answer)
 

@@ -25,6 +25,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
     asked_for = [pair for pair in found.addresses if found.metrics_api or pair[1] is not Surface.METRICS]
     settings = ServerSettings(
         listeners=merged(asked_for) or [(LOCAL, EVERYTHING)],
+        rpc=merged(found.rpc),
         defaults=_defaults(found),
         default_versions=[(model.name, model.version) for model in found.models if model.is_default],
         max_request_size=found.max_request_size,

@@ -33,6 +33,8 @@ _ADDRESSES = {
 }
 #: What TorchServe listens on when nobody says otherwise.
 THREE_ADDRESSES = [(address_of(default), surface) for surface, default in _ADDRESSES.values()]
+_RPC = {"grpc_inference": (Surface.INFERENCE, 7070), "grpc_management": (Surface.MANAGEMENT, 7071)}
+TWO_RPC_ADDRESSES = [(Address("127.0.0.1", port), surface) for surface, port in _RPC.values()]
 #: Keys that set a default for every model → config keys.
 _DEFAULTS = {
     "default_workers_per_model": ("minWorkers", "maxWorkers"),
@@ -47,7 +49,8 @@ _APPLIED = frozenset(
         *("model_store", "load_models", "models", "model_snapshot", "max_request_size", "unregister_model_timeout"),
         *("service_envelope", "cors_allowed_origin", "cors_allowed_methods", "cors_allowed_headers"),
         *("certificate_file", "private_key_file", "disable_token_authorization", "token_expiration_min"),
-        *("enable_model_api", "enable_metrics_api", "blacklist_env_vars", "enable_envvars_config"),
+        *(f"{name}_{part}" for name in _RPC for part in ("address", "port")),
+        *("enable_grpc_ssl", "enable_model_api", "enable_metrics_api", "blacklist_env_vars", "enable_envvars_config"),
     }
 )
 #: What has an effect in TorchServe and none here → what happens instead.
@@ -70,12 +73,10 @@ _INSTEAD = {
     "ts_header_key_sequence_start": "there are no sequences",
     "ts_header_key_sequence_end": "there are no sequences",
     "limit_max_image_pixels": "Pillow's own limit holds",
-    **dict.fromkeys(("grpc_inference_address", "grpc_inference_port"), "there is no gRPC"),
-    **dict.fromkeys(("grpc_management_address", "grpc_management_port", "enable_grpc_ssl"), "there is no gRPC"),
 }
 #: Values of these that ask for nothing that is not so here.
 _AS_HERE = {
-    **dict.fromkeys(("use_env_allowed_urls", "install_py_dep_per_model", "enable_grpc_ssl"), "false"),
+    **dict.fromkeys(("use_env_allowed_urls", "install_py_dep_per_model"), "false"),
     **dict.fromkeys(("limit_max_image_pixels", "decode_input_request"), "true"),
     "metrics_mode": "prometheus",
 }
@@ -98,11 +99,13 @@ _VARIABLES = {"token_expiration_min": "TS_TOKEN_EXPIRATION_TIME_MIN"}
 
 @dataclass(frozen=True, slots=True)
 class TorchServeSettings:
-    """`addresses` is empty when the file names none. `defaults`: config keys for every model; `models`: for one
-    version, with what a snapshot says of it when `is_snapshot`. `checks_tokens` and `model_api` are None where the
-    file does not say. `ignored`: a sentence per key that has no effect here; `properties`: all, as written."""
+    """`addresses`, and `rpc` for gRPC, are empty when the file names none. `defaults`: config keys for every model;
+    `models`: for one version, with what a snapshot says of it when `is_snapshot`. `checks_tokens` and `model_api` are
+    None where the file does not say. `ignored`: a sentence per key that has no effect here; `properties`: all, as
+    written."""
 
     addresses: list[tuple[Address, Surface]] = field(default_factory=list)
+    rpc: list[tuple[Address, Surface]] = field(default_factory=list)
     model_store: Path | None = None
     load_models: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -160,6 +163,7 @@ class _Reading:
         snapshot = "model_snapshot" in self._properties
         return TorchServeSettings(
             addresses=self._addresses(),
+            rpc=self._rpc(),
             model_store=self._value("model_store", Path, None),
             load_models=self._load_models(snapshot),
             defaults=self._defaults(),
@@ -220,6 +224,22 @@ class _Reading:
         return [
             (self._value(key, address_of, None) or address_of(default), surface)
             for key, (surface, default) in _ADDRESSES.items()
+        ]
+
+    def _rpc(self) -> list[tuple[Address, Surface]]:
+        if not any(f"{name}_{part}" in self._properties for name in _RPC for part in ("address", "port")):
+            return []
+        secure = self._flag("enable_grpc_ssl")
+        return [
+            (
+                Address(
+                    self._value(f"{name}_address", str, "127.0.0.1"),
+                    self._value(f"{name}_port", _natural, port),
+                    secure=secure,
+                ),
+                surface,
+            )
+            for name, (surface, port) in _RPC.items()
         ]
 
     def _load_models(self, snapshot: bool) -> str | None:

@@ -75,6 +75,7 @@ class Server:
             text=True,
             bufsize=1,
         )
+        self.said: list[str] = []
         self.log: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._readers = [
@@ -89,6 +90,7 @@ class Server:
     def _read_out(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
+            self.said.append(line.rstrip("\n"))
             self._lines.put(line)
         self._lines.put(None)
 
@@ -105,6 +107,13 @@ class Server:
         word, url, *_ = line.split()
         assert word == "ready", line
         return url.partition("/predictions/")[0]
+
+    @property
+    def grpc(self) -> str:
+        """The gRPC address. It is told after the line that says READY, by a thread of ours."""
+        while not (told := [line for line in self.said if line.startswith("grpc")]):
+            assert self.process.poll() is None
+        return told[0].split()[1]
 
     def predict(self, body: bytes | str | Any, *, model: str = "m", **headers: str) -> httpx.Response:
         """POST a body: bytes and str as they are, anything else as JSON."""

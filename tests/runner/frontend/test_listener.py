@@ -62,7 +62,7 @@ def test_free_ports_are_never_the_same_address() -> None:
 
 def test_port_zero_becomes_the_port_that_was_given() -> None:
     listener = Listener(Address("127.0.0.1", 0))
-    assert (listener.address.port > 0, listener.is_local) == (True, True)
+    assert (listener.address.port > 0, listener.address.is_local) == (True, True)
     with pytest.raises(ServeFailed, match="is taken by another program"):
         Listener(listener.address)
     listener.close()
@@ -73,7 +73,7 @@ def test_a_socket_that_a_killed_server_left_behind_is_taken_over_and_removed_at_
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     listener = Listener(Address(path=str(path)))
-    assert listener.is_local
+    assert listener.address.is_local
     with pytest.raises(ServeFailed, match="cannot listen on unix:"):
         Listener(Address(path=str(path)))
     listener.close()

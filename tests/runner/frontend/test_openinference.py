@@ -230,3 +230,13 @@ async def test_explanations_have_a_route_of_their_own() -> None:
     async with running_app(explaining) as (client, _):
         assert (await client.post("/v2/models/m/explain", json={"inputs": [TENSOR]})).status_code == 200
     assert wire.unpack_headers(seen[0].headers)["explain"] == "True"
+
+
+@in_loop
+async def test_an_answer_that_is_not_the_tensor_it_says_it_is_is_the_servers_fault() -> None:
+    own = {"outputs": [{"name": "y", "shape": [1], "datatype": "INT8", "data": [1000]}]}
+    asked = {"inputs": [TENSOR], "parameters": {"binary_data_output": True}}
+    async with running_app(answering(own)) as (client, _):
+        answer = await client.post("/v2/models/m/infer", json=asked)
+    assert answer.status_code == 500
+    assert "a value is no INT8" in answer.json()["message"]
