@@ -178,11 +178,12 @@ class Service:
 
         settings = self.settings
         manages = address.is_local or tokens is not None or settings.open_management
+        predictions = Predictions(self.registry, self.metrics, settings.max_request_size)
         server = RpcServer(
             address,
             surfaces,
-            Predictions(self.registry, self.metrics, settings.max_request_size),
-            Management(self.registry),
+            predictions,
+            Management(self.registry, predictions),
             Actions(control, settings.model_store, allowed=manages, registers=settings.registers),
             self.health,
             tokens,

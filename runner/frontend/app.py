@@ -49,7 +49,7 @@ class App:
         self._registry = registry
         self._metrics = metrics
         self.predictions = Predictions(registry, metrics, max_request_size)
-        routes = [*self._routes(Management(registry), actions, health)]
+        routes = [*self._routes(Management(registry, self.predictions), actions, health)]
         self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem})
         self._entry = self._route if cors is None else cors.around(self._route)
 

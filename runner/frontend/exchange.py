@@ -23,6 +23,11 @@ UNREAD_LIMIT = 4 << 20
 GONE = object()
 
 
+async def nobody_leaves() -> Any:
+    """In place of ASGI's `receive` where a client that leaves is noticed otherwise, or cannot."""
+    await asyncio.get_running_loop().create_future()
+
+
 class Exchange:
     """One waiting ASGI request: gets the job's answer, and finds out whether its client still listens.
 

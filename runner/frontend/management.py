@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from runner.frontend.predictions import Predictions
 from runner.frontend.problems import Problem, problem
 from runner.pool.deployment import Deployment
 from runner.pool.link import Link
@@ -20,8 +21,9 @@ _PAGE = 100
 class Management:
     """The part of the management API that reads; what acts is in `control.py`."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, predictions: Predictions) -> None:
         self._registry = registry
+        self._predictions = predictions
 
     def routes(self) -> list[Route]:
         return [
@@ -40,8 +42,21 @@ class Management:
         return JSONResponse(page)
 
     async def describe(self, request: Request) -> Response:
-        found = self.described(request.path_params["model"], request.path_params.get("version"))
+        name, version = request.path_params["model"], request.path_params.get("version")
+        found = self.described(name, version)
+        if not isinstance(found, Problem) and request.query_params.get("customized", "").lower() == "true":
+            found = await self.customized(found)
         return respond(found) if isinstance(found, Problem) else JSONResponse(found)
+
+    async def customized(self, described: list[dict[str, Any]]) -> list[dict[str, Any]] | Problem:
+        """The descriptions with what each version's handler says of itself (`describe_handle`), or why it cannot."""
+        for each in described:
+            target = self._registry.get(each["modelName"], each["modelVersion"])
+            said = await self._predictions.description(target)
+            if isinstance(said, Problem):
+                return said
+            each["customizedMetadata"] = said
+        return described
 
     def page(self, start: int, limit: int) -> dict[str, Any]:
         """The models from number `start` on; a limit that makes no sense is TorchServe's."""

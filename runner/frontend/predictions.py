@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+import msgspec
+
 from runner import wire
 from runner.frontend.bodies import (
     BadForm,
@@ -25,7 +27,7 @@ from runner.frontend.bodies import (
     read_body,
     send_answer,
 )
-from runner.frontend.exchange import GONE, Exchange, Stream
+from runner.frontend.exchange import GONE, Exchange, Stream, nobody_leaves
 from runner.frontend.problems import Problem, of_failure, problem
 from runner.metrics import Metrics
 from runner.pool.deployment import Deployment
@@ -173,6 +175,18 @@ class Predictions:
         """Have the row answered: in one piece, or as a stream that has begun. Raises ClientGone."""
         answer = await self._exchange(target, row, Stream(target.model, receive))
         return self._begun(target, answer) if isinstance(answer, Stream) else self._whole(target, answer)
+
+    async def description(self, target: Deployment) -> Any | Problem:
+        """What the model's handler says of itself when it is asked to describe it, decoded where it is JSON."""
+        row = wire.Row(self.request_id(None).decode("latin-1"), [], wire.pack_headers([(b"describe", b"True")]))
+        with target.model.arriving():
+            answer = await self.run(target, row, nobody_leaves)
+        if isinstance(answer, Problem):
+            return answer
+        text = answer.body.decode("utf-8", "replace")
+        if answer.status >= 400:
+            return problem("raised", reason=text)
+        return msgspec.json.decode(answer.body) if answer.content_type.startswith("application/json") else text
 
     async def run(self, target: Deployment, row: wire.Row, receive: Receive) -> wire.Reply | Problem:
         """Have the row answered in one piece. Raises ClientGone."""

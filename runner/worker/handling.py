@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from runner import wire
-from runner.handlers.context import Context
+from runner.handlers.context import Context, Headers
 from runner.handlers.errors import BadRequest, RowFailed, answer_to
 from runner.worker import rows
 from runner.worker.loader import Handle
@@ -92,6 +92,18 @@ class Handling:
     def _insert_refused(self) -> None:
         for place, failure in self._refused:
             self.replies.insert(place, rows.problem(failure))
+
+
+def by_question(batch_rows: Sequence[wire.Row]) -> Sequence[Sequence[int]]:
+    """The places of rows that ask for the same: predictions, explanations, a description. A handler reads what its
+    batch is about from the first row (TorchServe's BaseHandler does), so they are handled apart."""
+    if not any(b"explain" in row.headers or b"describe" in row.headers for row in batch_rows):
+        return [range(len(batch_rows))]
+    parts: dict[tuple[bool, bool], list[int]] = {}
+    for place, row in enumerate(batch_rows):
+        headers = Headers(wire.unpack_headers(row.headers)) if row.headers else Headers()
+        parts.setdefault((headers.get("explain") == "True", headers.get("describe") == "True"), []).append(place)
+    return [*parts.values()]
 
 
 def _decoded(

@@ -14,6 +14,7 @@ import copy
 import inspect
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from msgspec import structs
 from torch import nn
 
 from archiver.config.model import ModelConfig, from_plain
@@ -36,7 +38,7 @@ from runner.optimize.shipped import Shipped
 from runner.worker import failures
 from runner.worker.context import context_for
 from runner.worker.failures import LoadError
-from runner.worker.handling import Handling, WrongResult
+from runner.worker.handling import Handling, WrongResult, by_question
 from runner.worker.loader import Entry, enveloped, load_handler
 from runner.worker.pieces import Collected, Deliver
 from runner.worker.sample import sample_row
@@ -168,9 +170,29 @@ class Session:
             answered = self.answer(batch_rows, collected.take)
             return replace(answered, replies=collected.whole(answered.replies))
         assert self._entry is not None, "this is a bug: rows came before the model was loaded"
+        parts = by_question(batch_rows)
+        if len(parts) > 1:
+            return self._answered_in_parts(batch_rows, parts, deliver)
         handling = Handling(self._context, batch_rows, deliver)
         handling.run(self._entry.handle, self._settled)
         return self._answered(handling, self._context)
+
+    def _answered_in_parts(
+        self, batch_rows: Sequence[wire.Row], parts: Sequence[Sequence[int]], deliver: Deliver
+    ) -> Answered:
+        replies: dict[int, wire.Reply] = {}
+        seconds: Counter[str] = Counter()
+        metrics: list[wire.Metric] = []
+        for places in parts:
+
+            def deliver_here(pieces: Sequence[wire.Piece], places: Sequence[int] = places) -> None:
+                deliver([structs.replace(piece, place=places[piece.place]) for piece in pieces])
+
+            answered = self.answer([batch_rows[place] for place in places], deliver_here)
+            replies |= dict(zip(places, answered.replies, strict=True))
+            seconds.update(answered.seconds)
+            metrics += answered.metrics
+        return Answered([replies[place] for place in range(len(batch_rows))], dict(seconds), metrics)
 
     def _answered(self, handling: Handling, context: Context) -> Answered:
         seconds = context.seconds

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,12 @@ def test_what_cannot_be_registered_is_refused_and_what_serves_goes_on(tmp_path: 
         assert status == 500 and "ImportError: no such thing" in said
         assert register(server, url="other", batch_size="many")[1].startswith("Parameter batch_size must be")
         assert register(server, url="https://example.org/a.mar")[0] == 400
+        assert register(server, url="other", synchronous="maybe")[0] == 400
+        assert register(server, url="other", runtime="lsp") == (400, "Invalid RuntimeType value: lsp")
+        assert (
+            server.client.post("/models", content=b"{", headers={"content-type": "application/json"}).status_code
+            == 400
+        )
         answer = server.client.put("/models/m", params={"min_worker": 3, "max_worker": 1})
         assert (answer.status_code, answer.json()["message"]) == (400, "max_worker cannot be less than min_worker.")
         assert [each["modelName"] for each in server.client.get("/models").json()["models"]] == ["m"]
@@ -105,3 +113,46 @@ def test_a_server_can_start_with_a_store_alone(tmp_path: Path) -> None:
     store = store_of(tmp_path / "store")
     with running_server("--model-store", store, "--models", "mine=other", cache=tmp_path / "cache") as server:
         assert server.predict(b"x", model="mine").status_code == 200
+
+
+def test_parameters_may_be_json_and_the_handler_another_one(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store")
+    (store / "other" / "louder.py").write_text("def handle(data, context): return data and ['LOUD' for _ in data]")
+    with running_server(store / "m1.0", "--model-store", store, cache=tmp_path / "cache") as server:
+        asked = {"url": "other", "handler": "louder.py", "initial_workers": 1, "synchronous": True}
+        answer = server.client.post("/models", json=asked)
+        assert (answer.status_code, server.predict(b"x", model="other").text) == (200, "LOUD")
+        assert server.describe("other")["loadedAtStartup"] is False
+        assert server.describe("m")["loadedAtStartup"] is True
+
+
+def test_an_archive_without_a_manifest_is_served_by_its_handler(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.mar"
+    with zipfile.ZipFile(bare, "w") as archive:
+        archive.writestr("handler.py", ECHO)
+    with running_server(bare, cache=tmp_path / "cache") as server:
+        assert server.predict(b"x", model="bare").status_code == 200
+
+
+DESCRIBES = """
+from ts.torch_handler.base_handler import BaseHandler
+class Handler(BaseHandler):
+    def initialize(self, context): self.context = context
+    def preprocess(self, data): return data
+    def inference(self, data): return data
+    def postprocess(self, data): return ['answer'] * len(data)
+    def get_insights(self, tensor, inputs, target): return ['insight']
+    def describe_handle(self): return {'labels': 10}
+"""
+
+
+def test_a_handler_describes_itself_and_explanations_never_mix_with_predictions(tmp_path: Path) -> None:
+    config = ONE + "batchSize: 8\nbatchPolicy: delay\nmaxBatchDelay: 300\n"
+    archive = write_model(tmp_path / "m", DESCRIBES, config=config)
+    with running_server(archive, cache=tmp_path / "cache") as server, ThreadPoolExecutor(3) as pool:
+        plain = server.client.get("/models/m").json()[0]
+        asked = server.client.get("/models/m?customized=true").json()[0]
+        paths = ["/predictions/m", "/explanations/m", "/predictions/m"]
+        answers = list(pool.map(lambda path: server.client.post(path, content=b"x").text, paths))
+    assert ("customizedMetadata" in plain, asked["customizedMetadata"]) == (False, {"labels": 10})
+    assert answers == ["answer", "insight", "answer"]

@@ -71,3 +71,13 @@ def test_the_optimisation_report_is_scraped() -> None:
     applied = {dict(labels)["step"]: value for (name, labels), value in found.items() if name.endswith("_applied")}
     assert applied == {"precision": 1, "compile": 0}
     assert found["archive_optimisation_speedup", (("batch", "8"), *LABELS)] == 3.5
+
+
+def test_a_version_that_comes_back_counts_on_and_is_scraped_once() -> None:
+    metrics = Metrics()
+    metrics.model("m", "1").failed(Cause.HUNG)
+    metrics.model("m", "1").failed(Cause.HUNG)
+    lines = [line for line in metrics.exposition().decode().splitlines() if not line.startswith("#")]
+    series = [line.rpartition(" ")[0] for line in lines]
+    assert len(series) == len(set(series))
+    assert samples(metrics)["archive_failed_rows_total", (("cause", "hung"), *LABELS)] == 2

@@ -13,7 +13,7 @@ import grpc
 import msgspec
 
 from runner import wire
-from runner.frontend.exchange import Stream
+from runner.frontend.exchange import Stream, nobody_leaves
 from runner.frontend.predictions import Predictions
 from runner.frontend.problems import Problem
 from runner.pool.deployment import Deployment
@@ -100,7 +100,7 @@ class Caller:
     async def whole(self, target: Deployment, row: wire.Row) -> wire.Reply:
         """The answer in one piece. Raises Refused."""
         with target.model.arriving():
-            answer = await self.predictions.run(target, row, _never)
+            answer = await self.predictions.run(target, row, nobody_leaves)
         self.predictions.count(answer)
         if isinstance(answer, Problem) or answer.status >= 400:
             raise Refused.of(answer)
@@ -111,7 +111,7 @@ class Caller:
     ) -> None:
         """Write the answer as it comes, in one piece or several. Raises Refused, also on the way."""
         with target.model.arriving():
-            answer = await self.predictions.stream(target, row, _never)
+            answer = await self.predictions.stream(target, row, nobody_leaves)
         if not isinstance(answer, Stream):
             self.predictions.count(answer)
             if isinstance(answer, Problem) or answer.status >= 400:
@@ -136,8 +136,3 @@ class Caller:
             stream.close()
         if not stream.is_whole:
             raise Refused(500, _BROKEN)
-
-
-async def _never() -> Any:
-    """A gRPC client that leaves cancels its call; there is nothing to hear from it."""
-    await asyncio.get_running_loop().create_future()

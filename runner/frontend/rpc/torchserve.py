@@ -77,6 +77,8 @@ class ManagementAPIsService:
 
     async def DescribeModel(self, request: Any, _: Context) -> Any:
         found = self._management.described(request.model_name, request.model_version or None)
+        if not isinstance(found, Problem) and request.customized:
+            found = await self._management.customized(found)
         if isinstance(found, Problem):
             raise Refused.of(found)
         return _Managed(msg=json.dumps(found))

@@ -162,6 +162,10 @@ def test_ours_wins_over_an_installed_and_even_an_imported_torchserve(tmp_path, m
     (tmp_path / "ts" / "__init__.py").write_text("real = True\n")
     (tmp_path / "ts" / "context.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
+    others = [finder for finder in sys.meta_path if not isinstance(finder, hook.TorchServeNames)]
+    monkeypatch.setattr(sys, "meta_path", others)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ts"]:
+        monkeypatch.delitem(sys.modules, name)
     assert importlib.import_module("ts").real
 
     hook.install()
@@ -232,3 +236,37 @@ def test_a_handler_can_be_tested_with_a_mock_context(tmp_path):
     context.explain = True
     with pytest.raises(NotImplementedError, match="has no get_insights"):
         handler.handle([{"body": [1, 2]}], context)
+
+
+def test_the_profiler_switch_leaves_a_trace_and_the_same_answers(tmp_path, monkeypatch):
+    session = classifier(tmp_path)
+    plain = bodies(session.run([json_row([1, 1])], 1))
+    monkeypatch.setenv("ENABLE_TORCH_PROFILER", "1")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    assert bodies(session.run([json_row([1, 1])], 2)) == plain
+    (trace,) = (tmp_path / "pytorch_profiler" / "m").iterdir()
+    assert {"preprocess", "inference", "postprocess"} <= {
+        each["name"] for each in json.loads(trace.read_text())["traceEvents"]
+    }
+
+
+def test_backends_that_torch_compile_knows_are_valid():
+    from ts.utils.util import check_valid_pt2_backend
+
+    assert check_valid_pt2_backend("inductor")
+    assert not check_valid_pt2_backend("outductor")
+
+
+def test_rows_that_ask_for_different_things_are_handled_apart_and_answered_in_place(tmp_path):
+    source = """
+class Handler:
+    def handle(self, data, context):
+        return [[context.get_request_header(0, 'explain'), len(data)] for _ in data]
+"""
+    asks = wire.pack_headers([(b"explain", b"True")])
+    rows = [json_row(1), wire.Row("2", [], asks), json_row(3)]
+
+    ran = opened(tmp_path, source).run(rows, 1)
+
+    assert bodies(ran) == [(200, [None, 2]), (200, ["True", 1]), (200, [None, 2])]

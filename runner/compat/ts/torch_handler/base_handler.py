@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import logging
 import os
+import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -118,11 +119,13 @@ class BaseHandler(abc.ABC):  # noqa: B024 - TorchServe's is abstract without abs
         """One answer per row; explanations or the description if the request asks for them."""
         started = perf_counter()
         self.context = context
-        answers = [self.describe_handle()] if self._is_describe() else self._answers(data)
+        answers = [self.describe_handle() for _ in data] if self._is_describe() else self._answers(data)
         context.metrics.add_time("HandlerTime", round((perf_counter() - started) * 1000, 2), None, "ms")
         return answers
 
     def _answers(self, data: Any) -> Any:
+        if os.environ.get("ENABLE_TORCH_PROFILER") and not self._is_explain():
+            return self._infer_with_profiler(data)[0]
         started = perf_counter()
         prepared = self.preprocess(data)
         inferred = perf_counter()
@@ -136,6 +139,29 @@ class BaseHandler(abc.ABC):  # noqa: B024 - TorchServe's is abstract without abs
             self.context.seconds["inference"] = finished - inferred
             self.context.seconds["postprocess"] = perf_counter() - finished
         return answers
+
+    def _infer_with_profiler(self, data: Any) -> tuple[Any, torch.profiler.profile]:
+        """The answers to the batch, and the profile of its three stages, which are named in it.
+
+        `profiler_args` go to torch.profiler.profile; without them shapes are recorded, and a trace for each batch is
+        left under pytorch_profiler/MODEL in the folder for temporary files.
+        """
+        from torch.profiler import ProfilerActivity, profile, record_function, tensorboard_trace_handler
+
+        arguments = dict(self.profiler_args)
+        if not arguments:
+            kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+            arguments = {"activities": kinds, "record_shapes": True}
+        folder = Path(tempfile.gettempdir()) / "pytorch_profiler" / self.manifest["model"]["modelName"]
+        arguments.setdefault("on_trace_ready", tensorboard_trace_handler(str(folder)))
+        with profile(**arguments) as profiled:
+            with record_function("preprocess"):
+                prepared = self.preprocess(data)
+            with record_function("inference"):
+                output = self.inference(prepared)
+            with record_function("postprocess"):
+                answers = self.postprocess(output)
+        return answers, profiled
 
     def explain_handle(self, data_preprocess: Any, raw_data: Any) -> Any:
         """Explanations from the subclass's `get_insights(tensor, inputs, target)`."""
@@ -162,7 +188,7 @@ class BaseHandler(abc.ABC):  # noqa: B024 - TorchServe's is abstract without abs
         return self._asked_for("describe")
 
     def _asked_for(self, what: str) -> bool:
-        # The whole batch follows its first request, as in TorchServe.
+        # Rows that ask for something else are in another batch (runner.worker.handling).
         return bool(self.context) and self.context.get_request_header(0, what) == "True"
 
 

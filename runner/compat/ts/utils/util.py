@@ -15,6 +15,7 @@ from runner.handlers.modules import classes_defined_in
 __all__ = [
     "CLEANUP_REGEX",
     "PredictionException",
+    "check_valid_pt2_backend",
     "list_classes_from_module",
     "load_label_mapping",
     "map_class_to_label",
@@ -24,6 +25,13 @@ _log = logging.getLogger(__name__)
 
 #: HTML tags and character references, as the text handlers strip them.
 CLEANUP_REGEX = re.compile(r"<.*?>|&([a-z0-9]+|#[0-9]{1,6}|#x[0-9a-f]{1,6});")
+
+
+def check_valid_pt2_backend(backend: str) -> bool:
+    """Whether torch.compile knows the backend."""
+    import torch
+
+    return backend in torch._dynamo.list_backends(None)
 
 
 def list_classes_from_module(module: ModuleType, parent_class: type | None = None) -> list[type]:

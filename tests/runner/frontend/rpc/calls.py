@@ -70,11 +70,12 @@ async def serving(
     deployment = deploy(registry, metrics, answer=answer, **config)
     health = Health(registry)
     health.started = True
+    predictions = Predictions(registry, metrics, 1000)
     server = RpcServer(
         Address("127.0.0.1", 0),
         frozenset(surfaces),
-        Predictions(registry, metrics, 1000),
-        Management(registry),
+        predictions,
+        Management(registry, predictions),
         actions_on(registry),
         health,
         tokens,
