@@ -252,7 +252,8 @@ def test_the_profiler_switch_leaves_a_trace_and_the_same_answers(tmp_path, monke
 
 
 def test_backends_that_torch_compile_knows_are_valid():
-    from ts.utils.util import check_valid_pt2_backend
+    hook.install()
+    check_valid_pt2_backend = importlib.import_module("ts.utils.util").check_valid_pt2_backend
 
     assert check_valid_pt2_backend("inductor")
     assert not check_valid_pt2_backend("outductor")
