@@ -20,7 +20,6 @@ from archiver.errors import InvalidInput
 NOT_APPLIED = {
     "sequenceBatching": "requests of a sequence go to any worker",
     "sequenceMaxIdleMSec": "requests of a sequence go to any worker",
-    "continuousBatching": "rows are batched per request",
     "parallelType": "each worker is one process",
     "torchrun": "each worker is one process",
     "useVenv": "requirements are not installed; the server's own environment is used",

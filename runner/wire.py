@@ -94,6 +94,12 @@ class Run(msgspec.Struct, tag="run"):
     rows: list[Row]
 
 
+class Leave(msgspec.Struct, tag="leave"):
+    """Nobody waits for that batch any more (continuousBatching). `Ran` follows, unless it was sent already."""
+
+    batch: int
+
+
 class Metric(msgspec.Struct, array_like=True):
     """One value that a handler reported through its metrics API. `type`: counter, gauge or histogram."""
 
@@ -142,7 +148,7 @@ class Raised(msgspec.Struct, tag="raised"):
     retire: bool = False
 
 
-Frame = Load | Loaded | LoadFailed | Run | Ran | Pieces | Raised
+Frame = Load | Loaded | LoadFailed | Run | Leave | Ran | Pieces | Raised
 
 _encoder = msgspec.msgpack.Encoder()
 _headers_decoder = msgspec.msgpack.Decoder(list[tuple[bytes, bytes]])

@@ -101,6 +101,7 @@ class ModelConfig:
     row_retry: bool
     use_job_ticket: bool
     async_communication: bool
+    continuous_batching: bool
     device_type: str
     device_ids: tuple[int, ...] | None
     precision: Precision
@@ -135,6 +136,7 @@ class ModelConfig:
             row_retry=values["rowRetry"],
             use_job_ticket=values["useJobTicket"],
             async_communication=values["asyncCommunication"],
+            continuous_batching=values["continuousBatching"],
             device_type=values["deviceType"],
             device_ids=None if ids is None else tuple(ids),
             precision=Precision(**values["precision"]),

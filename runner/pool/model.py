@@ -55,8 +55,8 @@ class Observer(Protocol):
 
 
 def policy_of(config: ModelConfig) -> Policy:
-    """The batching rule that the config declares. An asynchronous worker gets row by row."""
-    if config.async_communication:
+    """The batching rule that the config declares. Where rows come and go in the worker it gets row by row."""
+    if config.async_communication or config.continuous_batching:
         return Greedy(1)
     if config.batch_policy == "delay":
         return Delay(config.batch_size, config.max_batch_delay / 1000)
@@ -71,7 +71,7 @@ class Model:
         self.version = version
         self.config = config
         self.state = ModelState.LOADING
-        self._abreast = config.batch_size if config.async_communication else 1
+        self._abreast = config.batch_size if config.async_communication or config.continuous_batching else 1
         self.batcher = Batcher(policy_of(config), config.job_queue_size)
         self.links: list[Link] = []
         self._observer = observer
@@ -119,6 +119,17 @@ class Model:
     def withdraw(self, job: Job) -> None:
         """The client has left."""
         self.batcher.withdraw(job)
+        self._take_out([job])
+
+    def _take_out(self, jobs: Iterable[Job]) -> None:
+        """Nobody waits for these any more: a worker of which rows may leave goes on without them."""
+        if not self.config.continuous_batching:
+            return
+        gone = set(jobs)
+        for link in self.links:
+            for batch in link.in_flight.values():
+                if not gone.isdisjoint(batch.jobs):
+                    link.send(wire.Leave(batch.number))
 
     def worker_ready(self, link: Link) -> None:
         """A worker has loaded the model: it may be sent batches."""
@@ -276,7 +287,9 @@ class Model:
 
     def _alarm(self) -> None:
         self._wake = None
-        for _ in self.batcher.expire(time.monotonic()):
+        late = self.batcher.expire(time.monotonic())
+        self._take_out(late)
+        for _ in late:
             self._observer.failed(Cause.EXPIRED)
         self._dispatch()
 

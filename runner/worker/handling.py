@@ -70,15 +70,7 @@ class Handling:
         return await streamed_out(self._checked(await result), self._pieces)
 
     def _checked(self, result: Any) -> Sequence[Any]:
-        expected = len(self._data)
-        if not isinstance(result, list | tuple):
-            kind = type(result).__name__
-            raise WrongResult("Invalid model predict output", f"handle() returned a {kind}, not a list")
-        if len(result) != expected:
-            raise WrongResult(
-                "number of batch response mismatched", f"handle() returned {len(result)} answers to {expected} rows"
-            )
-        return result
+        return checked(result, len(self._data))
 
     def _end(self, result: Sequence[Any], started: float) -> None:
         self._context.seconds["handle"] = perf_counter() - started
@@ -92,6 +84,18 @@ class Handling:
     def _insert_refused(self) -> None:
         for place, failure in self._refused:
             self.replies.insert(place, rows.problem(failure))
+
+
+def checked(result: Any, expected: int) -> Sequence[Any]:
+    """What `handle` returned. Raises WrongResult unless it is one answer per row."""
+    if not isinstance(result, list | tuple):
+        kind = type(result).__name__
+        raise WrongResult("Invalid model predict output", f"handle() returned a {kind}, not a list")
+    if len(result) != expected:
+        raise WrongResult(
+            "number of batch response mismatched", f"handle() returned {len(result)} answers to {expected} rows"
+        )
+    return result
 
 
 def by_question(batch_rows: Sequence[wire.Row]) -> Sequence[Sequence[int]]:

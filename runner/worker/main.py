@@ -18,6 +18,7 @@ from contextlib import nullcontext
 
 from runner import wire
 from runner.worker.beside import Beside
+from runner.worker.continuous import serve
 from runner.worker.priority import behind_others
 from runner.worker.session import LoadError, Session
 
@@ -93,6 +94,9 @@ def work(fd: int) -> int:
     # What is loaded stays; the collector need not walk over it again and again while serving.
     gc.collect()
     gc.freeze()
+    if session.is_continuous:
+        serve(session.continuous(link.send), link.receive)
+        return 0
     if session.beside_others:
         Beside(session, link.receive, link.send).serve()
         return 0

@@ -37,6 +37,7 @@ from runner.optimize.pipeline import optimise, standard_steps
 from runner.optimize.shipped import Shipped
 from runner.worker import failures
 from runner.worker.context import context_for
+from runner.worker.continuous import Continuous
 from runner.worker.failures import LoadError
 from runner.worker.handling import Handling, WrongResult, by_question
 from runner.worker.loader import Entry, enveloped, load_handler
@@ -133,6 +134,16 @@ class Session:
         return self._config.async_communication
 
     @property
+    def is_continuous(self) -> bool:
+        """Whether rows join and leave a running batch (continuousBatching)."""
+        return self._config.continuous_batching
+
+    def continuous(self, send: Callable[[wire.Frame], None]) -> Continuous:
+        """The rows under way of a continuous batch: none yet."""
+        assert self._entry is not None, "this is a bug: rows came before the model was loaded"
+        return Continuous(self._entry.handle, self._context, self._settled, self._failed, send)
+
+    @property
     def event_loop(self) -> asyncio.AbstractEventLoop:
         """The one loop of this session: for loading, warm-up and traffic, on the thread that called `open`."""
         if self._loop is None:
@@ -152,6 +163,8 @@ class Session:
 
     def _load_entry(self) -> Entry:
         entry = load_handler(_handler_in(self._load.manifest), self._context, self._settled)
+        if self.beside_others and self.is_continuous:
+            raise CannotLoad("asyncCommunication and continuousBatching exclude each other")
         if self.beside_others and not entry.is_async:
             raise CannotLoad(f"asyncCommunication needs an asynchronous handler, but {entry.name} is plain `def`")
         return enveloped(entry, self._load.envelope) if self._load.envelope else entry
@@ -170,12 +183,38 @@ class Session:
             answered = self.answer(batch_rows, collected.take)
             return replace(answered, replies=collected.whole(answered.replies))
         assert self._entry is not None, "this is a bug: rows came before the model was loaded"
+        if self.is_continuous:
+            return self._answered_in_steps(batch_rows)
         parts = by_question(batch_rows)
         if len(parts) > 1:
             return self._answered_in_parts(batch_rows, parts, deliver)
         handling = Handling(self._context, batch_rows, deliver)
         handling.run(self._entry.handle, self._settled)
         return self._answered(handling, self._context)
+
+    def _answered_in_steps(self, batch_rows: Sequence[wire.Row]) -> Answered:
+        """Every row to its end; for warm-up, and for whoever runs a model away from a server."""
+        assert self._entry is not None, "this is a bug: rows came before the model was loaded"
+        kept = [Collected() for _ in batch_rows]
+        done: dict[int, wire.Ran] = {}
+
+        def take(frame: wire.Frame) -> None:
+            if isinstance(frame, wire.Pieces):
+                kept[frame.batch].take(frame.pieces)
+            elif isinstance(frame, wire.Ran):
+                done[frame.batch] = frame
+
+        def passed_on(_batch: int, error: BaseException) -> wire.Raised:
+            raise error
+
+        steps = Continuous(self._entry.handle, self._context, self._settled, passed_on, take)
+        for number, row in enumerate(batch_rows):
+            steps.take(wire.Run(number, [structs.replace(row, id=f"{row.id}-{number}")]))
+        while not steps.is_idle:
+            steps.step()
+        ran = [done[number] for number in range(len(batch_rows))]
+        replies = [reply for each, one in zip(kept, ran, strict=True) for reply in each.whole(one.replies)]
+        return Answered(replies, ran[-1].seconds, [metric for each in ran for metric in each.metrics])
 
     def _answered_in_parts(
         self, batch_rows: Sequence[wire.Row], parts: Sequence[Sequence[int]], deliver: Deliver
