@@ -156,7 +156,8 @@ class Deployer:
         document = _document(manifest, opened.order)
         seat = self._seats(model, opened.unpacked, document, placement, platform)
         compiled = config.pt2.compile is not None and config.pt2.compile.enable
-        background = compiled and config.pt2.background
+        # A worker that takes another one's place does not have its sequences' state.
+        background = compiled and config.pt2.background and config.sequences is None
         supervisor = Supervisor(
             model,
             self._spawner,

@@ -18,8 +18,6 @@ from archiver.errors import InvalidInput
 
 #: What the schema knows and this server does not do: declared, it is said and not applied.
 NOT_APPLIED = {
-    "sequenceBatching": "requests of a sequence go to any worker",
-    "sequenceMaxIdleMSec": "requests of a sequence go to any worker",
     "parallelType": "each worker is one process",
     "torchrun": "each worker is one process",
     "useVenv": "requirements are not installed; the server's own environment is used",

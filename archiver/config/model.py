@@ -82,6 +82,26 @@ class Warmup:
 
 
 @dataclass(frozen=True, slots=True)
+class Sequences:
+    """sequenceBatching. `idle` and `timeout` in milliseconds, 0 for no limit; `waiting`: requests of one sequence;
+    `most`: sequences at the same time, never fewer than places in the workers' batches."""
+
+    idle: int
+    timeout: int
+    waiting: int
+    most: int
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Sequences:
+        return cls(
+            values["sequenceMaxIdleMSec"],
+            values["sequenceTimeoutMSec"],
+            values["maxSequenceJobQueueSize"],
+            values["maxNumSequence"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Effective settings of one model version on one device. Times: `max_batch_delay` and `client_timeout` in
     milliseconds (TorchServe's units), the other timeouts in seconds; None means not set.
@@ -102,6 +122,7 @@ class ModelConfig:
     use_job_ticket: bool
     async_communication: bool
     continuous_batching: bool
+    sequences: Sequences | None
     device_type: str
     device_ids: tuple[int, ...] | None
     precision: Precision
@@ -137,6 +158,7 @@ class ModelConfig:
             use_job_ticket=values["useJobTicket"],
             async_communication=values["asyncCommunication"],
             continuous_batching=values["continuousBatching"],
+            sequences=Sequences.from_values(values) if values["sequenceBatching"] else None,
             device_type=values["deviceType"],
             device_ids=None if ids is None else tuple(ids),
             precision=Precision(**values["precision"]),

@@ -100,6 +100,8 @@ class Predictions:
         seconds = max(1, min(math.ceil(model.queue_seconds()), 60))
         if model.config.use_job_ticket:
             return problem("no-ticket", model=model.name, retry_after=seconds)
+        if model.config.sequences is not None:
+            return problem("no-sequence", model=model.name, retry_after=seconds)
         return problem("queue-full", model=model.name, capacity=model.batcher.capacity, retry_after=seconds)
 
     def answer(self, target: Deployment, answer: Any) -> wire.Reply | Problem:

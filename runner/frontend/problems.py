@@ -81,6 +81,18 @@ TABLE: dict[str, _Row] = {
         'Model "{model}" has no idle worker (useJobTicket); try again.',
         (("Retry-After", "{retry_after}"),),
     ),
+    "no-sequence": _Row(
+        503,
+        "ServiceUnavailableException",
+        'Model "{model}" has no room: too many sequences (maxNumSequence), requests of this sequence '
+        "(maxSequenceJobQueueSize) or requests at all (jobQueueSize); try again.",
+        (("Retry-After", "{retry_after}"),),
+    ),
+    "sequence-lost": _Row(
+        503,
+        "ServiceUnavailableException",
+        "The worker that held the state of this sequence ended; start the sequence anew.",
+    ),
     "no-worker": _Row(
         503,
         "ServiceUnavailableException",
@@ -110,6 +122,7 @@ _OF_CAUSE = {
     Cause.EXPIRED: "expired",
     Cause.NO_WORKER: "no-worker",
     Cause.STOPPED: "stopped",
+    Cause.LOST: "sequence-lost",
 }
 
 

@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from archiver.config.model import ModelConfig
 from runner import wire
 from runner.pool.link import Link, LinkState
+from runner.pool.sequence_headers import marked
 from runner.scheduling import retry
 from runner.scheduling.batcher import Batch, Batcher, Delay, Greedy, Policy, may_send_ahead
-from runner.scheduling.job import Cause, Client, Failure, Job
+from runner.scheduling.job import Cause, Client, Event, Failure, Job
+from runner.scheduling.sequences import LOST, Limits, SequenceBatcher
 
 log = logging.getLogger("archive.model")
 
@@ -63,6 +65,17 @@ def policy_of(config: ModelConfig) -> Policy:
     return Greedy(config.batch_size)
 
 
+def _sequences_of(config: ModelConfig) -> SequenceBatcher | None:
+    found = config.sequences
+    if found is None:
+        return None
+    workers = config.max_workers or config.min_workers or 1
+    # As TorchServe counts: every place in every worker's batch may hold a sequence.
+    most = max(found.most, config.batch_size * workers)
+    limits = Limits(most, found.waiting, found.idle / 1000 if found.idle else math.inf)
+    return SequenceBatcher(config.batch_size, config.job_queue_size, limits, time.monotonic)
+
+
 class Model:
     """A model version as the front end sees it. All methods belong to the event loop's thread."""
 
@@ -72,7 +85,8 @@ class Model:
         self.config = config
         self.state = ModelState.LOADING
         self._abreast = config.batch_size if config.async_communication or config.continuous_batching else 1
-        self.batcher = Batcher(policy_of(config), config.job_queue_size)
+        self._sequences = _sequences_of(config)
+        self.batcher = self._sequences or Batcher(policy_of(config), config.job_queue_size)
         self.links: list[Link] = []
         self._observer = observer
         self.loop = asyncio.get_running_loop()
@@ -89,9 +103,14 @@ class Model:
         if self.config.use_job_ticket and not self._has_ticket:
             return None
         now = time.monotonic()
-        timeout = self.config.client_timeout
-        job = Job(row, now, client, None if timeout is None else now + timeout / 1000)
-        if self.batcher.offer(job) is not None:
+        if self._sequences is not None:
+            job = self._join(self._sequences, row, client, now)
+        else:
+            timeout = self.config.client_timeout
+            job = Job(row, now, client, None if timeout is None else now + timeout / 1000)
+            if self.batcher.offer(job) is not None:
+                return None
+        if job is None:
             return None
         if not self._dispatching:
             # What arrives in the same turn of the event loop travels together.
@@ -100,6 +119,21 @@ class Model:
         if self._round is None:
             self._round = self.loop.call_later(_ROUND, self._make_round)
         return job
+
+    def _join(self, sequences: SequenceBatcher, row: wire.Row, client: Client, now: float) -> Job | None:
+        """`submit` for a model with state."""
+        assert self.config.sequences is not None, "this is a bug: no sequences are declared"
+        mark, row, client = marked(row, client)
+        times = [self.config.client_timeout, mark and self.config.sequences.timeout]
+        job = Job(row, now, client, min((now + time / 1000 for time in times if time), default=None))
+        refused = sequences.offer(job) if mark is None else sequences.join(job, mark)
+        if isinstance(refused, Failure):
+            # The caller does not know the job yet, so it cannot take an answer yet.
+            job.advance(Event.ANSWER)
+            self._observer.failed(refused.cause)
+            self.loop.call_soon(client.deliver, refused)
+            return job
+        return job if refused is None else None
 
     @property
     def _has_ticket(self) -> bool:
@@ -188,7 +222,9 @@ class Model:
 
     def _raised(self, batch: Batch, raised: wire.Raised) -> None:
         outcome = retry.Raised(raised.status, raised.kind, raised.message)
-        actions = retry.after(batch.jobs, outcome, row_retry=self.config.row_retry)
+        # What has state has moved on halfway: to call it again would do things twice.
+        row_retry = self.config.row_retry and self._sequences is None
+        actions = retry.after(batch.jobs, outcome, row_retry=row_retry)
         if any(isinstance(action, retry.Answer) for action in actions):
             trace = "\n".join(raised.trace)
             log.error("%s: the handler raised %s: %s\n%s", self.name, raised.kind, raised.message, trace)
@@ -202,6 +238,8 @@ class Model:
         """
         if link in self.links:
             self.links.remove(link)
+        if self._sequences is not None:
+            self._apply([retry.Answer(job, LOST) for job in self._sequences.worker_lost(link)])
         actions = self._after_death(link)
         link.in_flight.clear()
         self.loop.call_later(_OTHERS_MAY_FOLLOW, self._settle, actions)
@@ -236,6 +274,9 @@ class Model:
         """Give free workers what may leave now, then full batches ahead to short-running busy ones."""
         self._dispatching = False
         now = time.monotonic()
+        if self._sequences is not None:
+            self._dispatch_sequences(self._sequences, now)
+            return
         while (link := self._freest()) is not None:
             batch = None if link.in_flight and self.batcher.next_is_suspect else self.batcher.take(now)
             if batch is None:
@@ -244,6 +285,15 @@ class Model:
         else:
             if self._batch_seconds:
                 self._send_ahead(now)
+        self._set_alarm(now)
+
+    def _dispatch_sequences(self, sequences: SequenceBatcher, now: float) -> None:
+        """Each free worker gets what is its own; who begins is shared out, first to those who hold the fewest."""
+        free = sorted((link for link in self.links if link.room), key=sequences.held_by)
+        for link in free:
+            batch = sequences.take_for(link, now, math.ceil(sequences.fresh / len(free)))
+            if batch is not None:
+                self._run(link, batch, now)
         self._set_alarm(now)
 
     def _freest(self) -> Link | None:

@@ -71,6 +71,7 @@ class Cause(Enum):
     HUNG = "hung"  # its worker gave no answer within responseTimeout
     EXPIRED = "expired"  # its own deadline passed
     NO_WORKER = "no worker"  # the model's workers cannot be started
+    LOST = "lost"  # of a sequence whose worker ended, and its state with it
     STOPPED = "stopped"  # the server or the model was stopped before it ran
 
 

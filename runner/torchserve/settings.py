@@ -69,9 +69,9 @@ _INSTEAD = {
     "system_metrics_cmd": "what a machine does is for its own exporter",
     "workflow_store": "there are no workflows",
     "plugins_path": "there are no plugins",
-    "ts_header_key_sequence_id": "there are no sequences",
-    "ts_header_key_sequence_start": "there are no sequences",
-    "ts_header_key_sequence_end": "there are no sequences",
+    **dict.fromkeys(
+        (f"ts_header_key_sequence_{part}" for part in ("id", "start", "end")), "headers keep their names"
+    ),
     "limit_max_image_pixels": "Pillow's own limit holds",
 }
 #: Values of these that ask for nothing that is not so here.

@@ -163,8 +163,14 @@ class Session:
 
     def _load_entry(self) -> Entry:
         entry = load_handler(_handler_in(self._load.manifest), self._context, self._settled)
-        if self.beside_others and self.is_continuous:
-            raise CannotLoad("asyncCommunication and continuousBatching exclude each other")
+        ways = {
+            "asyncCommunication": self.beside_others,
+            "continuousBatching": self.is_continuous,
+            "sequenceBatching": self._config.sequences is not None,
+        }
+        declared = [key for key, value in ways.items() if value]
+        if len(declared) > 1:
+            raise CannotLoad(f"{' and '.join(declared)} exclude each other")
         if self.beside_others and not entry.is_async:
             raise CannotLoad(f"asyncCommunication needs an asynchronous handler, but {entry.name} is plain `def`")
         return enveloped(entry, self._load.envelope) if self._load.envelope else entry
