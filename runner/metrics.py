@@ -2,7 +2,7 @@
 
 Counting happens once per answered row on the hot path, so the counters are plain numbers here and become
 Prometheus families only when somebody scrapes. TorchServe's names keep their meaning
-(https://github.com/pytorch/serve/blob/master/ts/configs/metrics.yaml); the histograms are ours.
+(https://github.com/pytorch/serve/blob/master/ts/configs/metrics.yaml) and are exactly its own; `archive_…` is ours.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from runner import wire
+from runner.host_metrics import HOST, HostMetrics, exact
 from runner.scheduling.job import Cause
 
 _SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
     *(0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0),
 )
+#: prometheus_client's own bounds, for values of any kind.
+_ANY = (*(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5), *(0.75, 1.0, 2.5, 5.0, 7.5, 10.0))
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _LABELS = ("model_name", "model_version")
+#: A metric's name and its dimensions with their values, sorted.
+_Series = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Histogram:
@@ -73,14 +78,19 @@ class ModelMetrics:
         self.retried_rows = 0
         self.restarts = 0
         self.refused = 0
-        self.custom: dict[tuple[str, tuple[tuple[str, str], ...]], wire.Metric] = {}
+        self.custom: dict[_Series, wire.Metric] = {}
+        self.distributions: dict[_Series, Histogram] = {}
+        self.last_queue = 0.0
+        self.last_handle = 0.0
 
     def answered(self, queue: float, total: float) -> None:
+        self.last_queue = queue
         self.queue.observe(queue)
         self.latency.observe(total)
 
     def batch(self, rows: int, seconds: dict[str, float], metrics: list[wire.Metric]) -> None:
         self.rows.observe(rows)
+        self.last_handle = seconds.get("handle", 0.0)
         for phase, value in seconds.items():
             histogram = self.phases.get(phase)
             if histogram is None:
@@ -91,6 +101,9 @@ class ModelMetrics:
 
     def _add_custom(self, metric: wire.Metric) -> None:
         key = (metric.name, tuple(sorted(metric.dimensions.items())))
+        if metric.type == "histogram":
+            self.distributions.setdefault(key, Histogram(_ANY)).observe(metric.value)
+            return
         known = self.custom.get(key)
         if known is not None and metric.type == "counter":
             metric.value += known.value
@@ -111,23 +124,14 @@ class ModelMetrics:
         self.refused += 1
 
 
+#: TorchServe's counters of a model version, and how they are read.
+_TORCHSERVE_COUNTERS: dict[str, Callable[[ModelMetrics], float]] = {
+    "ts_inference_requests_total": lambda model: model.latency.count + sum(model.failures.values()),
+    "ts_inference_latency_microseconds": lambda model: model.latency.total * 1e6,
+    "ts_queue_latency_microseconds": lambda model: model.queue.total * 1e6,
+}
 #: Name, description, and how a model version's counter is read.
 _MODEL_COUNTERS: tuple[tuple[str, str, Callable[[ModelMetrics], float]], ...] = (
-    (
-        "ts_inference_requests",
-        "Total number of inference requests.",
-        lambda model: model.latency.count + sum(model.failures.values()),
-    ),
-    (
-        "ts_inference_latency_microseconds",
-        "Total inference latency in microseconds.",
-        lambda model: model.latency.total * 1e6,
-    ),
-    (
-        "ts_queue_latency_microseconds",
-        "Total queue latency in microseconds.",
-        lambda model: model.queue.total * 1e6,
-    ),
     (
         "archive_retried_rows",
         "Rows tried again after a failed batch or a dead worker.",
@@ -191,6 +195,7 @@ class Metrics(Collector):
         self.gauges: Iterable[Gauges] = ()
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        self._host: HostMetrics | None = None
 
     def model(self, name: str, version: str) -> ModelMetrics:
         """The counters of a model version; one that comes back counts on."""
@@ -200,14 +205,29 @@ class Metrics(Collector):
         """An HTTP answer to a prediction has gone out."""
         self._responses[status] = self._responses.get(status, 0) + 1
 
-    def exposition(self) -> bytes:
-        """Prometheus' text format."""
-        return generate_latest(self._registry)
+    def add_host(self, host: HostMetrics) -> None:
+        """Tell of the machine as well."""
+        self._registry.register(host)
+        self._host = host
+
+    async def refresh(self) -> None:
+        """Before `exposition`: ask what takes time to ask."""
+        if self._host is not None:
+            await self._host.refresh()
+
+    def exposition(self, names: Sequence[str] = ()) -> bytes:
+        """Prometheus' text format; with names only these metrics."""
+        if not names:
+            return generate_latest(self._registry)
+        chosen = CollectorRegistry()
+        chosen.register(_Chosen(self._registry, frozenset(names)))
+        return generate_latest(chosen)
 
     def collect(self) -> Iterator[Metric]:
         yield from self._times()
         yield from self._counts()
         yield from self._states()
+        yield from self._as_torchserve()
         yield from self._from_handlers()
 
     def _times(self) -> Iterator[Metric]:
@@ -261,16 +281,52 @@ class Metrics(Collector):
         yield from _optimisation(gauges)
         yield _gauge("archive_frontend_resident_bytes", "Memory of the front end.", (), [([], _resident())])
 
+    def _as_torchserve(self) -> Iterator[Metric]:
+        """TorchServe's names. Its gauges are the last value, whoever's it was."""
+        models, host = [*self._models.values()], ("Level", "Hostname")
+        for name, count in _TORCHSERVE_COUNTERS.items():
+            samples = [((*model.labels, HOST), count(model)) for model in models]
+            yield exact(name, "As TorchServe counts.", (*_LABELS, "hostname"), samples)
+        for first in (2, 4, 5):
+            answers = sum(count for status, count in self._responses.items() if status // 100 == first)
+            yield exact(f"Requests{first}XX", "Answers to predictions.", host, [(("Host", HOST), float(answers))])
+        queue = max((model.last_queue for model in models), default=0.0)
+        yield exact("QueueTime", "Milliseconds.", host, [(("Host", HOST), queue * 1000)])
+        handled = [((model.labels[0], "Model", HOST), model.last_handle * 1000) for model in models]
+        yield exact("PredictionTime", "Milliseconds.", ("ModelName", *host), handled)
+
     def _from_handlers(self) -> Iterator[Metric]:
+        """Under the name that the handler gave, whatever its kind, with our labels and the host beside its own."""
         families: dict[tuple[str, tuple[str, ...]], Metric] = {}
         for model in self._models.values():
             for (name, dimensions), metric in model.custom.items():
-                labels = (*_LABELS, *(label for label, _ in dimensions))
-                make = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
-                family = families.setdefault((name, labels), make(name, f"{name} ({metric.unit})", labels=labels))
-                values = [*model.labels, *(value for _, value in dimensions)]
-                family.add_metric(values, metric.value)  # type: ignore[attr-defined]  # both families have it
+                labels, values = _labelled(model, dimensions)
+                made = Metric(name, f"{name} ({metric.unit})", "gauge" if metric.type == "gauge" else "unknown")
+                family = families.setdefault((name, labels), made)
+                family.add_sample(name, dict(zip(labels, values, strict=True)), metric.value)
         yield from families.values()
+        for model in self._models.values():
+            for (name, dimensions), histogram in model.distributions.items():
+                labels, values = _labelled(model, dimensions)
+                yield _histogram(name, name, labels, [(values, histogram)])
+
+
+def _labelled(model: ModelMetrics, dimensions: tuple[tuple[str, str], ...]) -> tuple[tuple[str, ...], list[str]]:
+    pairs = {**dict(zip(_LABELS, model.labels, strict=True)), **dict(dimensions), "Hostname": HOST}
+    return tuple(pairs), [*pairs.values()]
+
+
+class _Chosen(Collector):
+    """Of all metrics those that are asked for, by the name of the family or of its samples."""
+
+    def __init__(self, every: CollectorRegistry, names: frozenset[str]) -> None:
+        self._every = every
+        self._names = names
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._every.collect():
+            if family.name in self._names or any(sample.name in self._names for sample in family.samples):
+                yield family
 
 
 def _optimisation(gauges: list[Gauges]) -> Iterator[Metric]:

@@ -29,6 +29,7 @@ from runner.frontend.listener import Address, Certificate, Listener, Surface
 from runner.frontend.management import Management
 from runner.frontend.predictions import Predictions
 from runner.frontend.tokens import KeyFileError, Tokens
+from runner.host_metrics import HostMetrics
 from runner.metrics import Metrics
 from runner.pool.control import Control, Order
 from runner.pool.deployment import Deployment
@@ -50,14 +51,15 @@ class ServerSettings:
     """How to serve.
 
     `listeners`: addresses and what each serves, `rpc`: the same for gRPC; `flags`: config keys set on the command
-    line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that answers
-    when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at the end,
-    `unregister_timeout`: when their model is taken out; `trust`: checkpoints may hold pickles beyond torch's
-    weights_only list; `model_store`: the folder whose archives may be registered over HTTP, `registers`: whether they
-    may; `key_file`: requests need its keys, new ones are good for `token_minutes`; `open_management`: models may be
-    changed on any address without keys; `envelope`: for archives that name none; `hidden_variables`: workers do not
-    see environment variables that this pattern matches; `on_change` is called when other models are served than
-    before, or other numbers of workers.
+    line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that
+    answers when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at
+    the end, `unregister_timeout`: when their model is taken out; `trust`: checkpoints may hold pickles beyond
+    torch's weights_only list; `model_store`: the folder whose archives may be registered over HTTP, `registers`:
+    whether they may; `key_file`: requests need its keys, new ones are good for `token_minutes`;
+    `open_management`: models may be changed on any address without keys; `envelope`: for archives that name none;
+    `hidden_variables`: workers do not see environment variables that this pattern matches; `host_metrics`:
+    /metrics tells of the machine, too; `on_change` is called when other models are served than before, or other
+    numbers of workers.
     """
 
     listeners: Sequence[tuple[Address, frozenset[Surface]]]
@@ -78,6 +80,7 @@ class ServerSettings:
     cors: Cors | None = None
     certificate: Certificate | None = None
     hidden_variables: str = ""
+    host_metrics: bool = True
     on_change: Callable[[Registry], None] | None = None
 
 
@@ -89,6 +92,8 @@ class Service:
         self._progress = progress
         self.registry = Registry()
         self.metrics = Metrics()
+        if settings.host_metrics:
+            self.metrics.add_host(HostMetrics())
         self.health = Health(self.registry)
         self.listeners: list[Listener] = []
         self.rpc_addresses: list[Address] = []

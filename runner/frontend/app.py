@@ -100,9 +100,11 @@ class App:
         except KeyFileError as error:
             return respond(problem("server-fault", reason=str(error)))
 
-    async def _exposition(self, _: Request) -> Response:
+    async def _exposition(self, request: Request) -> Response:
         self._metrics.gauges = [deployment.gauges() for deployment in self._registry]
-        return Response(self._metrics.exposition(), media_type=_EXPOSITION)
+        names = request.query_params.getlist("name[]")
+        await self._metrics.refresh()
+        return Response(self._metrics.exposition(names), media_type=_EXPOSITION)
 
     async def _openapi(self, _: Request) -> Response:
         return JSONResponse(openapi.document())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from runner import wire
 
@@ -48,6 +49,18 @@ class Dimension:
     def to_dict(self) -> dict[str, object]:
         """TorchServe's form for JSON."""
         return {"Name": self.name, "Value": self.value}
+
+
+class MetricsCacheKeyError(KeyError):
+    """No metric was declared under this name and type."""
+
+
+class MetricsCacheTypeError(TypeError):
+    """A metric was declared with something of the wrong type."""
+
+
+class MetricsCacheValueError(ValueError):
+    """A metric was declared with a value that makes no sense."""
 
 
 class CachedMetric:
@@ -93,7 +106,10 @@ class Metrics:
     """Collects what a handler reports while it works on a batch.
 
     `idx`, the row that a value belongs to, is accepted and decides nothing: request ids are no labels.
+    `of_worker`: those of the model that this process serves.
     """
+
+    of_worker: ClassVar[Metrics | None] = None
 
     def __init__(self, model_name: str) -> None:
         self.model_name = model_name
@@ -179,11 +195,11 @@ class Metrics:
         return metric
 
     def get_metric(self, metric_name: str, metric_type: MetricTypes = MetricTypes.COUNTER) -> CachedMetric:
-        """The metric declared under this name and type. Raises KeyError when there is none."""
+        """The metric declared under this name and type. Raises MetricsCacheKeyError when there is none."""
         try:
             return self._declared[metric_name, metric_type]
         except KeyError:
-            raise KeyError(f"no {metric_type.value} named {metric_name!r} was declared") from None
+            raise MetricsCacheKeyError(f"no {metric_type.value} named {metric_name!r} was declared") from None
 
     def _report(
         self,
@@ -200,6 +216,11 @@ class Metrics:
         labels.setdefault("Level", level)
         metric = CachedMetric(self._collected, name, unit, list(labels), metric_type)
         metric.add_or_update(value, list(labels.values()))
+
+
+def collected_here() -> list[wire.Metric]:
+    """Where metrics go that were not made by a context: with those of this worker's model; nowhere without one."""
+    return [] if Metrics.of_worker is None else Metrics.of_worker._collected
 
 
 def _one_of(unit: str, known: tuple[str, ...], what: str) -> None:

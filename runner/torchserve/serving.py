@@ -39,6 +39,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         envelope=found.envelope,
         cors=found.cors,
         certificate=found.certificate,
+        host_metrics=found.host_metrics,
         hidden_variables=found.hidden_variables,
     )
     return replace(settings, **{name: value for name, value in asked.items() if value is not None})

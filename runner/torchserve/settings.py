@@ -51,6 +51,7 @@ _APPLIED = frozenset(
         *("certificate_file", "private_key_file", "disable_token_authorization", "token_expiration_min"),
         *(f"{name}_{part}" for name in _RPC for part in ("address", "port")),
         *("enable_grpc_ssl", "enable_model_api", "enable_metrics_api", "blacklist_env_vars", "enable_envvars_config"),
+        "disable_system_metrics",
     }
 )
 #: What has an effect in TorchServe and none here → what happens instead.
@@ -85,7 +86,7 @@ _MOOT = frozenset(
     {
         *("number_of_netty_threads", "netty_client_threads", "prefer_direct_buffer", "use_native_io", "io_ratio"),
         *("keystore_pass", "keystore_type", "metric_time_interval", "model_metrics_auto_detect", "async_logging"),
-        *("disable_system_metrics", "model_server_home", "initial_worker_port", "initial_distribution_port"),
+        *("model_server_home", "initial_worker_port", "initial_distribution_port"),
         *("cpp_log_config", "ts_open_inference_protocol", "ipex_enable", "ipex_gpu_enable", "cpu_launcher_enable"),
         *("cpu_launcher_args", "python", "vmargs", "debug", "version", "tsConfigFile", "logs", "plugins"),
         *("grpc_inference_max_connection_age_ms", "grpc_inference_max_connection_age_grace_ms"),
@@ -121,6 +122,7 @@ class TorchServeSettings:
     model_api: bool | None = None
     metrics_api: bool = True
     hidden_variables: str = ""
+    host_metrics: bool = True
     ignored: list[str] = field(default_factory=list)
     properties: Mapping[str, str] = field(default_factory=dict)
 
@@ -178,6 +180,7 @@ class _Reading:
             token_minutes=self._value("token_expiration_min", _natural, 60),
             model_api=self._value("enable_model_api", _boolean, None),
             metrics_api=self._value("enable_metrics_api", _boolean, True),
+            host_metrics=not self._flag("disable_system_metrics"),
             hidden_variables=self._value("blacklist_env_vars", _pattern, ""),
             ignored=self._ignored(),
             properties={key: each.value for key, each in self._properties.items()},

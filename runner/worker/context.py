@@ -6,11 +6,12 @@ from archiver import __version__
 from archiver.config.model import ModelConfig
 from runner import wire
 from runner.handlers.context import Context
+from runner.handlers.metrics import Metrics
 
 
 def context_for(load: wire.Load, config: ModelConfig) -> Context:
     """What the handler's `initialize` gets, and every batch after it."""
-    return Context(
+    context = Context(
         model_name=load.model_name,
         model_dir=load.model_dir,
         manifest=load.manifest,
@@ -20,6 +21,8 @@ def context_for(load: wire.Load, config: ModelConfig) -> Context:
         model_yaml_config=dict(config.raw),
         device=load.device,
     )
+    Metrics.of_worker = context.metrics
+    return context
 
 
 def _gpu(device: str) -> int | None:

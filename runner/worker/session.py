@@ -162,7 +162,6 @@ class Session:
         return self.event_loop.run_until_complete(value) if inspect.isawaitable(value) else value
 
     def _load_entry(self) -> Entry:
-        entry = load_handler(_handler_in(self._load.manifest), self._context, self._settled)
         ways = {
             "asyncCommunication": self.beside_others,
             "continuousBatching": self.is_continuous,
@@ -171,6 +170,7 @@ class Session:
         declared = [key for key, value in ways.items() if value]
         if len(declared) > 1:
             raise CannotLoad(f"{' and '.join(declared)} exclude each other")
+        entry = load_handler(_handler_in(self._load.manifest), self._context, self._settled)
         if self.beside_others and not entry.is_async:
             raise CannotLoad(f"asyncCommunication needs an asynchronous handler, but {entry.name} is plain `def`")
         return enveloped(entry, self._load.envelope) if self._load.envelope else entry

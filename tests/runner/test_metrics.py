@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from runner import wire
+from runner.host_metrics import HOST, HostMetrics
 from runner.metrics import Gauges, Histogram, Metrics
 from runner.scheduling.job import Cause
 
@@ -27,8 +30,11 @@ def test_torchserves_latency_counters_are_sums_in_microseconds() -> None:
     metrics = Metrics()
     metrics.model("m", "1").answered(queue=0.25, total=0.5)
     found = samples(metrics)
-    assert found["ts_queue_latency_microseconds_total", LABELS] == 250_000
-    assert found["ts_inference_latency_microseconds_total", LABELS] == 500_000
+    host = (("hostname", HOST), *LABELS)
+    assert found["ts_queue_latency_microseconds", host] == 250_000
+    assert found["ts_inference_latency_microseconds", host] == 500_000
+    assert found["ts_inference_requests_total", host] == 1
+    assert found["QueueTime", (("Hostname", HOST), ("Level", "Host"))] == 250
 
 
 def test_failures_are_counted_by_cause() -> None:
@@ -45,8 +51,8 @@ def test_a_handlers_counters_add_up_and_its_gauges_keep_the_last_value() -> None
         gauge = wire.Metric("Depth", value, "count", "gauge", {"Level": "Model"})
         model.batch(1, {}, [counter, gauge])
     found = samples(metrics)
-    labels = (("Level", "Model"), *LABELS)
-    assert found["Seen_total", labels] == 5
+    labels = (("Hostname", HOST), ("Level", "Model"), *LABELS)
+    assert found["Seen", labels] == 5
     assert found["Depth", labels] == 3
 
 
@@ -81,3 +87,49 @@ def test_a_version_that_comes_back_counts_on_and_is_scraped_once() -> None:
     series = [line.rpartition(" ")[0] for line in lines]
     assert len(series) == len(set(series))
     assert samples(metrics)["archive_failed_rows_total", (("cause", "hung"), *LABELS)] == 2
+
+
+def test_a_handlers_histogram_is_one() -> None:
+    metrics = Metrics()
+    values = [wire.Metric("Size", value, "Bytes", "histogram", {"Level": "Model"}) for value in (0.2, 3)]
+    metrics.model("m", "1").batch(2, {"handle": 0.5}, values)
+    found = samples(metrics)
+    labels = (("Hostname", HOST), ("Level", "Model"), *LABELS)
+    assert (found["Size_count", labels], found["Size_sum", labels]) == (2, 3.2)
+    assert found["Size_bucket", (*labels[:2], ("le", "0.25"), *LABELS)] == 1
+    assert found["PredictionTime", (("Hostname", HOST), ("Level", "Model"), ("ModelName", "m"))] == 500
+
+
+def test_answers_are_counted_by_torchserves_classes() -> None:
+    metrics = Metrics()
+    for status in (200, 201, 404, 503):
+        metrics.response(status)
+    found = samples(metrics)
+    counts = [found[f"Requests{first}XX", (("Hostname", HOST), ("Level", "Host"))] for first in (2, 4, 5)]
+    assert counts == [2, 1, 1]
+
+
+def test_the_machine_is_described_in_torchserves_units() -> None:
+    metrics = Metrics()
+    metrics.add_host(HostMetrics(lambda: [("0", 50.0, 1000.0, 4000.0)]))
+    asyncio.run(metrics.refresh())
+    found = samples(metrics)
+    host = (("Hostname", HOST), ("Level", "Host"))
+    gpu = (("DeviceId", "0"), *host)
+    used, free = found["MemoryUsed", host], found["MemoryAvailable", host]
+    assert 0 < used + free < 1 << 30
+    assert 0 <= found["CPUUtilization", host] <= 100
+    assert found["DiskUsage", host] > 0
+    assert (found["GPUUtilization", gpu], found["GPUMemoryUsed", gpu], found["GPUMemoryUtilization", gpu]) == (
+        50,
+        1000,
+        25,
+    )
+
+
+def test_some_metrics_can_be_asked_for_by_name() -> None:
+    metrics = Metrics()
+    metrics.response(200)
+    text = metrics.exposition(["Requests2XX", "archive_http_responses"]).decode()
+    names = {family.name for family in text_string_to_metric_families(text)}
+    assert names == {"Requests2XX", "archive_http_responses"}

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -131,6 +133,13 @@ def test_the_pt2_block_of_an_old_archive_is_not_compiled_by_the_handler(tmp_path
         ("ts.torch_handler.text_handler", ["TextHandler"]),
         ("ts.metrics.dimension", ["Dimension"]),
         ("ts.metrics.metric_type_enum", ["MetricTypes"]),
+        ("ts.metrics.metric", ["Metric"]),
+        ("ts.metrics.unit", ["Units"]),
+        ("ts.metrics.caching_metric", ["CachingMetric"]),
+        ("ts.metrics.metric_cache_errors", ["MetricsCacheKeyError"]),
+        ("ts.metrics.process_memory_metric", ["check_process_mem_usage"]),
+        ("ts.handler_utils.hf_batch_streamer", ["TextIteratorStreamerBatch"]),
+        ("ts.protocol.otf_message_handler", ["send_intermediate_predict_response"]),
     ],
 )
 def test_the_names_that_handlers_import_are_there(module, names):
@@ -271,3 +280,54 @@ class Handler:
     ran = opened(tmp_path, source).run(rows, 1)
 
     assert bodies(ran) == [(200, [None, 2]), (200, ["True", 1]), (200, [None, 2])]
+
+
+def test_metrics_that_no_context_made_travel_with_the_batch(tmp_path):
+    source = """
+from ts.metrics.caching_metric import CachingMetric
+from ts.metrics.dimension import Dimension
+from ts.metrics.metric import Metric
+from ts.metrics.metric_type_enum import MetricTypes
+seen = Metric('Seen', 0, 'count', [Dimension('Level', 'Model')])
+depth = CachingMetric('Depth', 'ms', ['Level'], MetricTypes.GAUGE)
+def handle(data, context):
+    if data is None: return None
+    seen.update(len(data))
+    depth.add_or_update(1.5, ['Host'])
+    return [str(seen)] * len(data)
+"""
+    ran = opened(tmp_path, source).run([json_row(1), json_row(2)], 1)
+
+    assert [(m.name, m.value, m.unit, m.type, m.dimensions) for m in ran.metrics] == [
+        ("Seen", 2.0, "Count", "counter", {"Level": "Model"}),
+        ("Depth", 1.5, "Milliseconds", "gauge", {"Level": "Host"}),
+    ]
+    assert bodies(ran)[0] == (200, "Seen.Count:0|#Level:Model")
+
+
+def test_generated_texts_of_a_batch_come_step_by_step():
+    hook.install()
+    streamer_class = importlib.import_module("ts.handler_utils.hf_batch_streamer").TextIteratorStreamerBatch
+
+    class Tokenizer:
+        def decode(self, tokens, **_):
+            return "".join(f"{token}\n" for token in tokens)
+
+    streamer = streamer_class(Tokenizer(), batch_size=2)
+    streamer.put(torch.tensor([[1], [2]]))
+    assert next(streamer) == [{"text": "1\n"}, {"text": "2\n"}]
+    with pytest.raises(ValueError, match="3 rows of tokens came for a batch of 2"):
+        streamer.put(torch.tensor([[1], [2], [3]]))
+    streamer.end()
+    assert list(streamer) in ([], [[{"text": ""}, {"text": ""}]])
+
+
+def test_the_memory_of_processes_is_logged(caplog):
+    hook.install()
+    module = importlib.import_module("ts.metrics.process_memory_metric")
+    with caplog.at_level("INFO"):
+        module.check_process_mem_usage(io.StringIO(f"{os.getpid()},,999999999\n"))
+
+    first, _, second = caplog.messages
+    assert int(first.partition(":")[2]) > 1_000_000
+    assert second == "999999999:0"
