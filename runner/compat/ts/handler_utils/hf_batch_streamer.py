@@ -17,7 +17,8 @@ class TextIteratorStreamerBatch(BaseStreamer):  # type: ignore[misc,unused-ignor
         self, tokenizer: Any, batch_size: int, skip_prompt: bool = False, timeout: float | None = None, **decode: Any
     ) -> None:
         self.batch_size = batch_size
-        self.streamers = [TextIteratorStreamer(tokenizer, skip_prompt, timeout, **decode) for _ in range(batch_size)]
+        make: Any = TextIteratorStreamer  # transformers is not typed
+        self.streamers = [make(tokenizer, skip_prompt, timeout, **decode) for _ in range(batch_size)]
         self._iterators = [iter(streamer) for streamer in self.streamers]
 
     def put(self, value: Any) -> None:
