@@ -60,11 +60,11 @@ def of_store(store: Path, models: str) -> list[Order]:
         found = [path for path in sorted(store.iterdir()) if _is_archive(path)]
         if not found:
             raise NotFound(f"no archive in the model store {store}", hint="`archive create` builds one")
-        return [Order(path) for path in found]
+        return [Order(path, url=path.name) for path in found]
     orders = []
     for item in filter(None, map(str.strip, models.split(","))):
         name, separator, file = item.rpartition("=")
-        orders.append(Order(existing(str(store / file)), name if separator else None))
+        orders.append(Order(existing(str(store / file)), name if separator else None, url=file))
     return orders
 
 
@@ -167,7 +167,8 @@ class Deployer:
             on_restart=counters.restarted,
         )
         return Deployment(
-            url=str(opened.order.path),
+            url=opened.order.url or str(opened.order.path),
+            path=opened.order.path,
             digest=opened.unpacked.digest,
             manifest=document,
             settings=settled.describe(),

@@ -316,7 +316,7 @@ def _preloads(archives: Sequence[Order]) -> list[str]:
 
 def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
     failure = error.failure
-    hint = f"`archive run {deployment.url} --input FILE` loads it in one process, for a debugger"
+    hint = f"`archive run {deployment.path} --input FILE` loads it in one process, for a debugger"
     if failure.kind == "UntrustedPickle":
         hint = "if you trust whoever made this archive: `archive serve --trust …`"
     trace = "".join(f"\n  {line}" for line in failure.trace)

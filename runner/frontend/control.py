@@ -19,7 +19,7 @@ from starlette.routing import Route
 from archiver.errors import ArchiveError
 from runner.frontend.bodies import ClientGone, TooLarge, read_body
 from runner.frontend.management import respond
-from runner.frontend.model_store import NotInStore, find
+from runner.frontend.model_store import NoSuchArchive, NotInStore, find
 from runner.frontend.problems import Problem, problem
 from runner.pool.control import CleanUpTimeout, Control, Order
 from runner.pool.link import LoadError
@@ -114,7 +114,7 @@ class Actions:
         waits = _flag(asked, "synchronous", default=True)
         settings = {key: _number(asked, name, 1) for name, key in _SETTINGS.items() if name in asked}
         workers = _number(asked, "initial_workers", 0) if "initial_workers" in asked else None
-        order = Order(find(self._store, url), asked.get("model_name"), asked.get("handler"), workers, settings)
+        order = Order(find(self._store, url), asked.get("model_name"), asked.get("handler"), workers, url, settings)
         deployment = await self._control.prepare(order)
         if not waits:
             return self._in_background(self._control.start(deployment), deployment.model.name)
@@ -165,6 +165,7 @@ _SITUATIONS: dict[type[Exception], str] = {
     CleanUpTimeout: "clean-up",
     DuplicateVersion: "duplicate-version",
     LoadError: "load-failed",
+    NoSuchArchive: "archive",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*_SITUATIONS, BadParameter, NotInStore, ArchiveError)
 

@@ -108,7 +108,8 @@ class Lane:
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         params = [("body", self.content_type.decode("latin-1"), body)]
-        row = wire.Row(self.request_id.decode("latin-1"), params, wire.pack_headers(self.headers))
+        headers = wire.pack_headers([*self.headers, *predictions.rest(path)])
+        row = wire.Row(self.request_id.decode("latin-1"), params, headers)
         job = predictions.submit(target, row, self)
         if isinstance(job, Problem):
             self._answer(job)

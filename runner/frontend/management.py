@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from archiver.config.model import ModelConfig
 from runner.frontend.predictions import Predictions
 from runner.frontend.problems import Problem, problem
 from runner.pool.deployment import Deployment
@@ -103,6 +104,12 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "startupTimeout": config.startup_timeout,
         "maxRetryTimeoutInSec": config.max_retry_timeout,
         "clientTimeoutInMills": config.client_timeout or 0,
+        "parallelType": "",
+        "parallelLevel": 0,
+        "continuousBatching": config.continuous_batching,
+        "useJobTicket": config.use_job_ticket,
+        "useVenv": False,
+        **_sequences(config),
         "deviceType": deployment.placement.kind.replace("cuda", "gpu"),
         "deviceIds": [*config.device_ids] if config.device_ids else None,
         "loadedAtStartup": deployment.at_startup,
@@ -115,6 +122,17 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "placement": _placement(deployment),
         "archive": {"digest": deployment.digest, "manifest": deployment.manifest},
         "lastError": error and {"type": error.kind, "message": error.message, "trace": error.trace},
+    }
+
+
+def _sequences(config: ModelConfig) -> dict[str, Any]:
+    found = config.sequences
+    return {
+        "stateful": found is not None,
+        "sequenceMaxIdleMSec": found.idle if found else 0,
+        "sequenceTimeoutMSec": found.timeout if found else 0,
+        "maxNumSequence": found.most if found else 0,
+        "maxSequenceJobQueueSize": found.waiting if found else 0,
     }
 
 

@@ -10,6 +10,10 @@ class NotInStore(Exception):
     """The message is for the client."""
 
 
+class NoSuchArchive(NotInStore):
+    """The store has no archive of that name, or the name leads out of it."""
+
+
 def find(store: Path | None, url: str) -> Path:
     """The archive of that name. Raises NotInStore."""
     if store is None:
@@ -19,7 +23,7 @@ def find(store: Path | None, url: str) -> Path:
     root = store.resolve()
     found = (root / url).resolve()
     if not found.is_relative_to(root) or found == root:
-        raise NotInStore(f"Relative path is not allowed in url: {url}")
+        raise NoSuchArchive(f"Relative path is not allowed in url: {url}")
     if not found.exists():
-        raise NotInStore(f"Model not found in model store: {url}")
+        raise NoSuchArchive(f"Model not found at: {url}")
     return found

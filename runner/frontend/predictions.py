@@ -40,6 +40,8 @@ _METHODS = ("POST", "PUT", "GET")
 _LONGEST_ID = 256
 _STATUSES = range(200, 600)
 _BODILESS = (204, 304)
+#: /predictions/model/version/rest
+_SLASHES_OF_REST = 4
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -72,6 +74,13 @@ class Predictions:
         """The model that a path names; what follows the version is the handler's to read."""
         name, _, version = path[len(PREFIX) :].partition("/")
         return self.named(name, version.partition("/")[0])
+
+    def rest(self, path: str) -> list[tuple[bytes, bytes]]:
+        """What follows model and version in a path, as the header in which TorchServe hands it on."""
+        if path.count("/") < _SLASHES_OF_REST:
+            return []
+        _, _, rest = path[len(PREFIX) :].split("/", 2)
+        return [(b"url_path", rest.encode("utf-8", "surrogateescape"))] if rest else []
 
     def named(self, name: str, version: str = "") -> Deployment | Problem:
         """That version of the model; without a version the default one."""
@@ -122,7 +131,8 @@ class Predictions:
         self._metrics.response(answer.status)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.predict(self.find(scope["path"]), Extra(), scope, receive, send)
+        extra = Extra(headers=tuple(self.rest(scope["path"])))
+        await self.predict(self.find(scope["path"]), extra, scope, receive, send)
 
     async def predict(
         self, target: Deployment | Problem, extra: Extra, scope: Scope, receive: Receive, send: Send

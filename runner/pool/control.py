@@ -25,12 +25,13 @@ class CleanUpTimeout(Exception):
 @dataclass(frozen=True, slots=True)
 class Order:
     """An archive to serve, perhaps under another model name, with another handler than its manifest's, with so many
-    workers, or with config keys over its own (`settings`)."""
+    workers, or with config keys over its own (`settings`). `url`: what its model store calls it."""
 
     path: Path
     name: str | None = None
     handler: str | None = None
     workers: int | None = None
+    url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from archiver.config.origins import Origin
@@ -21,12 +22,14 @@ log = logging.getLogger("archive.server")
 class Deployment:
     """What is known about it.
 
-    `url`: the archive as the user named it; `digest`: sha256 of its content; `settings`: every effective value
-    with its origin; `not_applied`: what is declared and has no effect here; `manifest`: as the archive has it;
-    `seat`: a worker's number → what it is to load, and where; `at_startup`: the server started with it.
+    `url`: the archive as the user or its model store names it, `path`: where it is; `digest`: sha256 of its
+    content; `settings`: every effective value with its origin; `not_applied`: what is declared and has no effect
+    here; `manifest`: as the archive has it; `seat`: a worker's number → what it is to load, and where;
+    `at_startup`: the server started with it.
     """
 
     url: str
+    path: Path
     digest: str
     manifest: dict[str, Any]
     settings: list[dict[str, Any]]

@@ -67,7 +67,7 @@ def orders_of(found: TorchServeSettings, store: Path | None, models: str | None)
     if names:
         return of_store(store, names)
     return [
-        Order(existing(str(store / str(each.file))), each.name, workers=each.workers, settings=each.values)
+        Order(existing(str(store / str(each.file))), each.name, None, each.workers, each.file, each.values)
         for each in found.models
     ]
 

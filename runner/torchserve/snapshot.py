@@ -58,7 +58,7 @@ def _document(registry: Registry, store: Path) -> dict[str, Any]:
 
 
 def _version(deployment: Deployment, store: Path, *, is_default: bool) -> dict[str, Any]:
-    config, archive = deployment.model.config, Path(deployment.url).resolve()
+    config, archive = deployment.model.config, deployment.path.resolve()
     least, most = deployment.declared_workers()
     return {
         "defaultVersion": is_default,

@@ -66,9 +66,10 @@ def archive_command(*arguments: str, cache: Path | None = None, **options: Any) 
 class Server:
     """A running `archive serve`."""
 
-    def __init__(self, arguments: list[str], cache: Path) -> None:
+    def __init__(self, arguments: list[str], cache: Path, port: int | None) -> None:
+        ports = [] if port is None else ["--port", str(port)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "archiver", "serve", "--port", "0", *arguments],
+            [sys.executable, "-m", "archiver", "serve", *ports, *arguments],
             env=environment(cache),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -171,9 +172,9 @@ def wait_until_gone(pid: int) -> None:
 
 
 @contextmanager
-def running_server(*arguments: str | Path, cache: Path) -> Iterator[Server]:
-    """`archive serve --port 0 ARGUMENTS`, READY; ended when the block ends."""
-    server = Server([str(argument) for argument in arguments], cache)
+def running_server(*arguments: str | Path, cache: Path, port: int | None = 0) -> Iterator[Server]:
+    """`archive serve --port 0 ARGUMENTS`, READY; ended when the block ends. No port: what the arguments say."""
+    server = Server([str(argument) for argument in arguments], cache, port)
     try:
         yield server
     finally:

@@ -82,7 +82,7 @@ def test_archives_made_here_load_and_predict_in_torchserve(torchserve, project, 
     models = names(tmp_path / "store")
     for model, archive_format in zip(models, FORMATS, strict=True):
         archive("create", *flags(model, archive_format, tmp_path / "store"), folder=project)
-    with torchserve.serving(tmp_path / "store", list(models.values()), tmp_path) as port:
+    with torchserve.serving(tmp_path / "store", list(models.values()), tmp_path) as (port, *_):
         for model in models:
             assert answers(f"http://127.0.0.1:{port}", model) == [pytest.approx(row, abs=1e-5) for row in expected], (
                 model

@@ -41,10 +41,10 @@ class TorchServe:
         command([str(self.bin / "torch-model-archiver"), *arguments], folder, self.environment(folder))
 
     @contextmanager
-    def serving(self, store: Path, models: list[str], folder: Path) -> Iterator[int]:
-        """A server with these files of the store, under their stems; yields its inference port."""
+    def serving(self, store: Path, models: list[str], folder: Path, more: str = "") -> Iterator[list[int]]:
+        """A server with these files of the store, under their stems; yields its ports, inference first."""
         ports = free_ports(PORTS)
-        (folder / "config.properties").write_text(properties(ports))
+        (folder / "config.properties").write_text(properties(ports) + more)
         named = [f"{name.partition('.')[0]}={name}" for name in models]
         words = [str(self.bin / "torchserve"), "--start", "--foreground", "--ncs", "--disable-token-auth"]
         words += ["--ts-config", "config.properties", "--model-store", str(store), "--models", *named]
@@ -56,7 +56,7 @@ class TorchServe:
             )
         try:
             wait_until_healthy(server, ports[0], folder / "torchserve.log")
-            yield ports[0]
+            yield ports
         finally:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()

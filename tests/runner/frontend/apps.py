@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -67,6 +68,7 @@ def deploy(
     placement = Placement("cpu", ("cpu",), 1, (None,), None)
     deployment = Deployment(
         url=f"{name}.mar",
+        path=Path(f"{name}.mar"),
         digest="0" * 64,
         manifest={"runtime": "python"},
         settings=[],

@@ -317,3 +317,15 @@ async def test_a_client_that_lets_too_much_pile_up_is_cut_off() -> None:
     worker.say(wire.Pieces(run.batch, [wire.Piece(0, wire.Reply(200, "", "", [], b"two"))]))
     assert connection.closed
     assert not connection.deployment.model.batcher.open
+
+
+@in_loop
+async def test_what_follows_the_version_goes_with_a_plain_prediction_too() -> None:
+    def path_of(row: wire.Row) -> wire.Reply:
+        found = wire.unpack_headers(row.headers).get("url_path", "none")
+        return wire.Reply(200, "", "text/plain", [], found.encode())
+
+    connection = Connection(path_of)
+    connection.send(post(b"x", path=b"/predictions/m/1.0/a/b"))
+    assert isinstance(connection.protocol.cycle, Lane)
+    assert body_of(await connection.receive()) == b"a/b"

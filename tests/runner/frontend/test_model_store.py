@@ -22,7 +22,7 @@ def test_an_archive_is_found_by_its_name_below_the_store(tmp_path):
         ("/etc/passwd", "Relative path is not allowed"),
         (".", "Relative path is not allowed"),
         ("link.mar", "Relative path is not allowed"),
-        ("none.mar", "Model not found in model store: none.mar"),
+        ("none.mar", "Model not found at: none.mar"),
         ("http://169.254.169.254/a.mar", "does not match any allowed URL"),
         ("file:///etc/passwd", "does not match any allowed URL"),
         ("s3://bucket/a.mar", "does not match any allowed URL"),

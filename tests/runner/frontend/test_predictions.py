@@ -160,3 +160,14 @@ async def test_a_handler_failure_is_told_in_the_workers_words() -> None:
 async def test_a_method_that_makes_no_sense_is_405() -> None:
     async with running_app() as (client, _):
         assert problem(await client.delete(PATH)) == (405, "MethodNotAllowedException")
+
+
+@in_loop
+async def test_what_follows_the_version_is_the_header_url_path() -> None:
+    def path_of(row: wire.Row) -> wire.Reply:
+        found = wire.unpack_headers(row.headers).get("url_path", "none")
+        return wire.Reply(200, "", "text/plain", [], found.encode())
+
+    async with running_app(path_of) as (client, _):
+        answers = [(await client.post(f"{PATH}{rest}")).text for rest in ("", "/1.0", "/1.0/", "/1.0/a/b")]
+    assert answers == ["none", "none", "none", "a/b"]

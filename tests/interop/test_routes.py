@@ -1,0 +1,191 @@
+"""Every REST route of TorchServe, asked of the real one and of ours with the same archives: status and body are the
+same, but for the differences that this file lists. One that is listed and does not occur fails, too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.servers import Server, running_server
+from tests.interop.torchserve import free_ports, installed, properties
+
+pytestmark = pytest.mark.interop
+
+HANDLERS = {
+    "m": "def handle(data, context): return data and [row.get('body') or 1 for row in data]",
+    "raises": "def handle(data, context):\n    if data is not None: raise ValueError('no')",
+    "short": "def handle(data, context): return data and []",
+    "teapot": (
+        "from ts.utils.util import PredictionException\n"
+        "def handle(data, context):\n    if data is not None: raise PredictionException('short and stout', 418)"
+    ),
+}
+INFERENCE, MANAGEMENT, METRICS = range(3)
+TEXT = {"content": b"hi", "headers": {"content-type": "text/plain"}}
+WHOLE = {"content": b'{"instances": [1]}', "headers": {"content-type": "application/json"}}
+BROKEN = {"content": b'{"a":', "headers": {"content-type": "application/json"}}
+TENSOR = {
+    "content": b'{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}]}',
+    "headers": {"content-type": "application/json"},
+}
+
+#: Address, method, path, request; in this order, for some change what is served.
+CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
+    (INFERENCE, "GET", "/ping", {}),
+    (INFERENCE, "POST", "/predictions/m", TEXT),
+    (INFERENCE, "PUT", "/predictions/m", TEXT),
+    (INFERENCE, "GET", "/predictions/m", {}),
+    (INFERENCE, "DELETE", "/predictions/m", {}),
+    (INFERENCE, "OPTIONS", "/predictions/m", {}),
+    (INFERENCE, "POST", "/predictions/m/1.0", WHOLE),
+    (INFERENCE, "POST", "/predictions/m/1.0/more/path", TEXT),
+    (INFERENCE, "POST", "/predictions/m/9.9", TEXT),
+    (INFERENCE, "POST", "/predictions/nobody", TEXT),
+    (INFERENCE, "POST", "/predictions", TEXT),
+    (INFERENCE, "POST", "/predictions/m", BROKEN),
+    (INFERENCE, "POST", "/predictions/m", {}),
+    (INFERENCE, "POST", "/predictions/raises", TEXT),
+    (INFERENCE, "POST", "/predictions/short", TEXT),
+    (INFERENCE, "POST", "/predictions/teapot", TEXT),
+    (INFERENCE, "POST", "/explanations/m", TEXT),
+    (INFERENCE, "POST", "/explanations/nobody", TEXT),
+    (INFERENCE, "POST", "/m/predict", TEXT),
+    (INFERENCE, "POST", "/m/1.0/predict", TEXT),
+    (INFERENCE, "POST", "/models/m/invoke", TEXT),
+    (INFERENCE, "POST", "/invocations?model_name=m", TEXT),
+    (INFERENCE, "POST", "/invocations", TEXT),
+    (INFERENCE, "POST", "/v1/models/m:predict", WHOLE),
+    (INFERENCE, "POST", "/v2/models/m/infer", TENSOR),
+    (INFERENCE, "GET", "/models", {}),
+    (INFERENCE, "GET", "/nothing", {}),
+    (INFERENCE, "POST", "/ping", {}),
+    (MANAGEMENT, "GET", "/models", {}),
+    (MANAGEMENT, "GET", "/models?limit=1", {}),
+    (MANAGEMENT, "GET", "/models?limit=x", {}),
+    (MANAGEMENT, "GET", "/models/m", {}),
+    (MANAGEMENT, "GET", "/models/m/all", {}),
+    (MANAGEMENT, "GET", "/models/m/9.9", {}),
+    (MANAGEMENT, "GET", "/models/nobody", {}),
+    (MANAGEMENT, "POST", "/models", {}),
+    (MANAGEMENT, "POST", "/models?url=nothing.mar", {}),
+    (MANAGEMENT, "POST", "/models?url=m.mar", {}),
+    (MANAGEMENT, "POST", "/models?url=../m.mar", {}),
+    (MANAGEMENT, "POST", "/models?url=m.mar&model_name=second&initial_workers=1&synchronous=true", {}),
+    (MANAGEMENT, "POST", "/models?url=m.mar&model_name=third&initial_workers=0", {}),
+    (INFERENCE, "POST", "/predictions/third", TEXT),
+    (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&batch_size=many&initial_workers=0", {}),
+    (MANAGEMENT, "PUT", "/models/second?min_worker=2&synchronous=true", {}),
+    (MANAGEMENT, "PUT", "/models/second?min_worker=3&max_worker=1", {}),
+    (MANAGEMENT, "PUT", "/models/nobody?min_worker=1", {}),
+    (MANAGEMENT, "PUT", "/models/second/9.9?min_worker=1", {}),
+    (MANAGEMENT, "PUT", "/models/second/1.0/set-default", {}),
+    (MANAGEMENT, "PUT", "/models/second/9.9/set-default", {}),
+    (MANAGEMENT, "PUT", "/models/nobody/1.0/set-default", {}),
+    (MANAGEMENT, "DELETE", "/models/second/9.9", {}),
+    (MANAGEMENT, "DELETE", "/models/second/1.0", {}),
+    (MANAGEMENT, "DELETE", "/models/nobody", {}),
+    (MANAGEMENT, "PATCH", "/models/m", {}),
+    (MANAGEMENT, "OPTIONS", "/models/m", {}),
+    (MANAGEMENT, "GET", "/predictions/m", {}),
+    (MANAGEMENT, "GET", "/v1/models/m", {}),
+    (MANAGEMENT, "GET", "/v1/models/nobody", {}),
+    (MANAGEMENT, "GET", "/ping", {}),
+    (METRICS, "GET", "/nothing", {}),
+    (METRICS, "POST", "/metrics", {}),
+]
+#: What is different, and why; docs/torchserve.md says the same. Number of a call → reason.
+DIFFERENT = {
+    (INFERENCE, "DELETE", "/predictions/m", ""): "only POST, PUT and GET predict",
+    (INFERENCE, "OPTIONS", "/predictions/m", ""): "one OpenAPI document, at /openapi.json",
+    (INFERENCE, "POST", "/predictions/m", '{"a":'): "a malformed JSON body is 400",
+    (INFERENCE, "POST", "/predictions/third", "hi"): "the reason of the 503 is told",
+    (INFERENCE, "POST", "/v2/models/m/infer", TENSOR["content"].decode()): "a plain answer is wrapped",
+    (INFERENCE, "POST", "/ping", ""): "health is read with GET",
+    (MANAGEMENT, "GET", "/models?limit=x", ""): "parameters that are no numbers are 400",
+    (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&batch_size=many&initial_workers=0", ""): (
+        "parameters that are no numbers are 400"
+    ),
+    (MANAGEMENT, "PUT", "/models/second/9.9/set-default", ""): "the words of the other routes",
+    (MANAGEMENT, "OPTIONS", "/models/m", ""): "one OpenAPI document, at /openapi.json",
+    (MANAGEMENT, "GET", "/ping", ""): "health is everywhere",
+    (METRICS, "POST", "/metrics", ""): "metrics are read with GET",
+}
+#: Of a description these are about processes, or richer here.
+OWN_VALUES = {"workers", "jobQueueStatus"}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory) -> Iterator[tuple[list[str], list[str], Server]]:
+    """The three addresses of TorchServe and of ours, with the same archives."""
+    torchserve = installed()
+    folder = tmp_path_factory.mktemp("routes")
+    store = folder / "store"
+    store.mkdir()
+    for name, source in HANDLERS.items():
+        (folder / f"{name}_handler.py").write_text(source)
+        flags = ["--model-name", name, "--version", "1.0", "--handler", f"{name}_handler.py"]
+        torchserve.archiver(*flags, "--export-path", str(store), folder=folder)
+    more = "default_workers_per_model=1\nenable_model_api=true\nmetrics_mode=prometheus\n"
+    files = [f"{name}.mar" for name in HANDLERS]
+    (folder / "ours.properties").write_text(properties(ports := free_ports(5)) + more)
+    named = ",".join(f"{name}={name}.mar" for name in HANDLERS)
+    options = ["--ts-config", str(folder / "ours.properties"), "--model-store", str(store), "--models", named]
+    with ExitStack() as running:
+        theirs = running.enter_context(torchserve.serving(store, files, folder, more))
+        server = running.enter_context(running_server(*options, cache=folder / "cache", port=None))
+        wait_for_workers(theirs)
+        yield addresses(theirs), addresses(ports), server
+
+
+def addresses(ports: list[int]) -> list[str]:
+    return [f"http://127.0.0.1:{port}" for port in ports[:3]]
+
+
+def wait_for_workers(ports: list[int]) -> None:
+    """TorchServe is healthy before its workers can answer."""
+    deadline = time.monotonic() + 60
+    for name in HANDLERS:
+        while httpx.post(f"http://127.0.0.1:{ports[0]}/predictions/{name}", content=b"x").status_code == 503:
+            if name in ("raises", "short") or time.monotonic() > deadline:
+                break
+
+
+def asked(base: str, method: str, path: str, request: dict[str, Any]) -> tuple[int, Any]:
+    answer = httpx.request(method, f"{base}{path}", timeout=60, **request)
+    try:
+        return answer.status_code, answer.json()
+    except ValueError:
+        return answer.status_code, answer.text
+
+
+def test_every_route_answers_as_torchserve_does_but_for_what_is_listed(both) -> None:
+    theirs, ours, _ = both
+    found = set()
+    unlisted = []
+    for which, method, path, request in CALLS:
+        status, body = asked(theirs[which], method, path, request)
+        our_status, our_body = asked(ours[which], method, path, request)
+        if is_description(body):
+            body, our_body = shared(body, our_body)
+        if (status, body) != (our_status, our_body):
+            found.add(call := (which, method, path, request.get("content", b"").decode()))
+            if call not in DIFFERENT:
+                unlisted.append(f"{method} {path}: {status} {body} there, {our_status} {our_body} here")
+    assert not unlisted, "\n".join(unlisted)
+    assert found == set(DIFFERENT), "listed, but the same"
+
+
+def is_description(body: Any) -> bool:
+    return isinstance(body, list) and bool(body) and "modelVersion" in body[0]
+
+
+def shared(theirs: list[Any], ours: list[Any]) -> tuple[Any, Any]:
+    """Their keys in both; every one of them has to be there."""
+    keys = set(theirs[0]) - OWN_VALUES
+    assert set(theirs[0]) <= set(ours[0])
+    return [{key: each[key] for key in keys} for each in theirs], [{key: each[key] for key in keys} for each in ours]
