@@ -108,8 +108,8 @@ class Lane:
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         params = [("body", self.content_type.decode("latin-1"), body)]
-        headers = wire.pack_headers([*self.headers, *predictions.rest(path)])
-        row = wire.Row(self.request_id.decode("latin-1"), params, headers)
+        headers = self.headers + rest if (rest := predictions.rest(path)) else self.headers
+        row = wire.Row(self.request_id.decode("latin-1"), params, wire.pack_headers(headers))
         job = predictions.submit(target, row, self)
         if isinstance(job, Problem):
             self._answer(job)
@@ -215,9 +215,7 @@ class LaneProtocol(HttpToolsProtocol):
                 content_type = value
             elif name == b"x-request-id":
                 given = value
-            elif name == b"origin" and self._cross_origin:
-                return None
-        if is_form(content_type):
+        if is_form(content_type) or (self._cross_origin and any(name == b"origin" for name, _ in self.headers)):
             return None
         return Lane(self, self.headers, content_type, self.predictions.request_id(given))
 
