@@ -155,8 +155,7 @@ class Service:
     def _http(self, listener: Listener, control: Control, tokens: Tokens | None) -> HttpServer:
         """The server of one address. Raises ServeFailed for a certificate that cannot be used."""
         settings = self.settings
-        if not listener.address.is_local and tokens is None:
-            log.warning("listening on %s without authentication: whoever reaches it can use it", listener.address)
+        _warn_when_open(listener.address, tokens)
         manages = listener.address.is_local or tokens is not None or settings.open_management
         actions = Actions(control, settings.model_store, allowed=manages, registers=settings.registers)
         app = App(
@@ -183,6 +182,7 @@ class Service:
 
         settings = self.settings
         manages = address.is_local or tokens is not None or settings.open_management
+        _warn_when_open(address, tokens)
         predictions = Predictions(self.registry, self.metrics, settings.max_request_size)
         server = RpcServer(
             address,
@@ -289,6 +289,11 @@ def run_service(
         loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _warn_when_open(address: Address, tokens: Tokens | None) -> None:
+    if not address.is_local and tokens is None:
+        log.warning("listening on %s without authentication: whoever reaches it can use it", address)
 
 
 def _tokens(settings: ServerSettings) -> Tokens | None:
