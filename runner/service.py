@@ -23,6 +23,7 @@ from runner.deploying import Defaults, Deployer, no_defaults
 from runner.frontend.app import App
 from runner.frontend.control import Actions
 from runner.frontend.cors import Cors
+from runner.frontend.downloads import Downloads
 from runner.frontend.health import Health
 from runner.frontend.http import HttpServer, http_server
 from runner.frontend.listener import Address, Certificate, Listener, Surface
@@ -55,11 +56,11 @@ class ServerSettings:
     answers when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at
     the end, `unregister_timeout`: when their model is taken out; `trust`: checkpoints may hold pickles beyond
     torch's weights_only list; `model_store`: the folder whose archives may be registered over HTTP, `registers`:
-    whether they may; `key_file`: requests need its keys, new ones are good for `token_minutes`;
-    `open_management`: models may be changed on any address without keys; `envelope`: for archives that name none;
-    `hidden_variables`: workers do not see environment variables that this pattern matches; `host_metrics`:
-    /metrics tells of the machine, too; `on_change` is called when other models are served than before, or other
-    numbers of workers.
+    whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`: requests need its
+    keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any address without
+    keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see environment variables
+    that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `on_change` is called when
+    other models are served than before, or other numbers of workers.
     """
 
     listeners: Sequence[tuple[Address, frozenset[Surface]]]
@@ -73,6 +74,7 @@ class ServerSettings:
     trust: bool = False
     model_store: Path | None = None
     registers: bool = True
+    allowed_urls: Sequence[str] = ()
     key_file: Path | None = None
     token_minutes: float = 60.0
     open_management: bool = False
@@ -157,13 +159,12 @@ class Service:
         settings = self.settings
         _warn_when_open(listener.address, tokens)
         manages = listener.address.is_local or tokens is not None or settings.open_management
-        actions = Actions(control, settings.model_store, allowed=manages, registers=settings.registers)
         app = App(
             self.registry,
             self.metrics,
             self.health,
             settings.max_request_size,
-            actions,
+            self._actions(control, allowed=manages),
             tokens,
             listener.surfaces,
             settings.cors,
@@ -189,7 +190,7 @@ class Service:
             surfaces,
             predictions,
             Management(self.registry, predictions),
-            Actions(control, settings.model_store, allowed=manages, registers=settings.registers),
+            self._actions(control, allowed=manages),
             self.health,
             tokens,
             settings.certificate,
@@ -197,6 +198,11 @@ class Service:
         await server.start()
         self.rpc_addresses.append(server.address)
         return server
+
+    def _actions(self, control: Control, *, allowed: bool) -> Actions:
+        settings, store = self.settings, self.settings.model_store
+        downloads = Downloads(store, settings.allowed_urls) if store and settings.allowed_urls else None
+        return Actions(control, store, allowed=allowed, registers=settings.registers, downloads=downloads)
 
     def _choose_defaults(self) -> None:
         for name, version in self.settings.default_versions:

@@ -114,6 +114,13 @@ def announce(service: Service) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder whose archives may be registered over HTTP.",
 )
+@click.option(
+    "--allow-url",
+    "allow_urls",
+    multiple=True,
+    metavar="PREFIX",
+    help="Archives may be registered from addresses that begin so; repeatable.",
+)
 @click.option("--models", metavar="LIST", help="Archives of the model store to start with: all, or [NAME=]FILE,...")
 @click.option(
     "--key-file",
@@ -149,6 +156,7 @@ def serve(
     max_request_size: int | None,
     drain_timeout: float,
     model_store: Path | None,
+    allow_urls: tuple[str, ...],
     models: str | None,
     key_file: Path | None,
     ts_config: Path | None,
@@ -180,6 +188,7 @@ def serve(
         "max_request_size": max_request_size,
         "drain_timeout": drain_timeout,
         "model_store": model_store,
+        "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
         "trust": trust,
         "on_change": keeps_snapshot(snapshot, store, found),
@@ -189,6 +198,19 @@ def serve(
     logs.set_up(log_level, as_json=json_logs)
     found.log_ignored()
     run_service(server, orders, announce, console.progress)
+
+
+def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...]:
+    """Checked, so that a mistake is told before anything starts."""
+    from runner.frontend.downloads import Downloads, NotAllowed
+
+    if allowed and store is None:
+        raise UsageError("--allow-url puts archives into a model store", hint="--model-store DIR")
+    try:
+        Downloads(store or Path(), allowed)
+    except NotAllowed as error:
+        raise UsageError(f"--allow-url: {error}", hint="--allow-url https://models.example.com/released/") from error
+    return allowed
 
 
 def _rpc(host: str | None, port: int | None) -> list[tuple[Address, frozenset[Surface]]] | None:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from archiver.errors import ArchiveError
 from runner.frontend.bodies import ClientGone, TooLarge, read_body
+from runner.frontend.downloads import AlreadyThere, DownloadFailed, Downloads, NotAllowed
 from runner.frontend.management import respond
 from runner.frontend.model_store import NoSuchArchive, NotInStore, find
 from runner.frontend.problems import Problem, problem
@@ -45,12 +46,20 @@ class BadParameter(ValueError):
 
 
 class Actions:
-    """The routes that act. `allowed`: whether they are taken here; `registers`: whether models may come and go."""
+    """The routes that act. `allowed`: whether they are taken here; `registers`: whether models may come and go;
+    `downloads`: where archives may come from besides the model store."""
 
     def __init__(
-        self, control: Control, model_store: Path | None = None, *, allowed: bool, registers: bool = True
+        self,
+        control: Control,
+        model_store: Path | None = None,
+        *,
+        allowed: bool,
+        registers: bool = True,
+        downloads: Downloads | None = None,
     ) -> None:
         self._control = control
+        self._downloads = downloads
         self._registers = registers
         self._store = model_store
         self._allowed = allowed
@@ -114,6 +123,8 @@ class Actions:
         waits = _flag(asked, "synchronous", default=True)
         settings = {key: _number(asked, name, 1) for name, key in _SETTINGS.items() if name in asked}
         workers = _number(asked, "initial_workers", 0) if "initial_workers" in asked else None
+        if self._downloads is not None and "://" in url:
+            url = await asyncio.to_thread(self._downloads.fetch, url)
         order = Order(find(self._store, url), asked.get("model_name"), asked.get("handler"), workers, url, settings)
         deployment = await self._control.prepare(order)
         if not waits:
@@ -166,8 +177,10 @@ _SITUATIONS: dict[type[Exception], str] = {
     DuplicateVersion: "duplicate-version",
     LoadError: "load-failed",
     NoSuchArchive: "archive",
+    AlreadyThere: "archive-exists",
+    DownloadFailed: "download",
 }
-_REFUSALS: tuple[type[Exception], ...] = (*_SITUATIONS, BadParameter, NotInStore, ArchiveError)
+_REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 
 
 def _refusal(error: Exception, model: str, version: str | None) -> Problem:

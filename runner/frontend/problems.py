@@ -46,6 +46,8 @@ TABLE: dict[str, _Row] = {
         404, "ModelVersionNotFoundException", "Model version: {version} does not exist for model: {model}"
     ),
     "archive": _Row(404, "ModelNotFoundException", "{reason}"),
+    "archive-exists": _Row(409, "ConflictStatusException", "{reason}"),
+    "download": _Row(400, "DownloadArchiveException", "{reason}"),
     "default-version": _Row(403, "InvalidModelVersionException", "Cannot remove default version for model {model}"),
     "duplicate-version": _Row(
         409, "ConflictStatusException", "Model version {version} is already registered for model {model}"

@@ -62,7 +62,7 @@ _INSTEAD = {
     "max_response_size": "answers of any size are sent",
     "decode_input_request": "JSON and text are decoded before a handler sees them",
     "default_service_handler": "an archive names its handler",
-    "allowed_urls": "archives come from the model store",
+    "allowed_urls": "archives come from the model store, or from below --allow-url PREFIX",
     "use_env_allowed_urls": "archives come from the model store",
     "install_py_dep_per_model": "requirements are not installed",
     "metrics_config": "what handlers measure is in /metrics under their own names",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -132,6 +135,26 @@ def test_an_archive_without_a_manifest_is_served_by_its_handler(tmp_path: Path) 
         archive.writestr("handler.py", ECHO)
     with running_server(bare, cache=tmp_path / "cache") as server:
         assert server.predict(b"x", model="bare").status_code == 200
+
+
+def test_an_archive_comes_from_an_allowed_address_and_from_no_other(tmp_path: Path) -> None:
+    elsewhere, store = tmp_path / "elsewhere", tmp_path / "store"
+    elsewhere.mkdir()
+    store.mkdir()
+    with zipfile.ZipFile(elsewhere / "far.mar", "w") as archive:
+        archive.writestr("handler.py", ECHO)
+    pages = partial(SimpleHTTPRequestHandler, directory=str(elsewhere))
+    with ThreadingHTTPServer(("127.0.0.1", 0), pages) as site:
+        threading.Thread(target=site.serve_forever).start()
+        url = f"http://127.0.0.1:{site.server_port}/"
+        options = ("--model-store", store, "--allow-url", url)
+        with running_server(*options, cache=tmp_path / "cache") as server:
+            assert register(server, url=f"{url}far.mar")[0] == 200
+            assert server.predict(b"x", model="far").status_code == 200
+            status, said = register(server, url=f"http://localhost:{site.server_port}/far.mar")
+            assert (status, "does not match any allowed URL" in said) == (400, True)
+            assert register(server, url=f"{url}none.mar")[1].startswith("Failed to download archive from: ")
+        site.shutdown()
 
 
 DESCRIBES = """
