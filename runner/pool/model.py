@@ -9,16 +9,18 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from archiver.config.model import ModelConfig
 from runner import wire
 from runner.pool.link import Link, LinkState
+from runner.pool.observer import Observer
 from runner.pool.sequence_headers import marked
+from runner.pool.waiting_room import sequences_of, waiting_room
 from runner.scheduling import retry
-from runner.scheduling.batcher import Batch, Batcher, Delay, Greedy, Policy, may_send_ahead
+from runner.scheduling.batcher import Batch, may_send_ahead
 from runner.scheduling.job import Cause, Client, Event, Failure, Job
-from runner.scheduling.sequences import LOST, Limits, SequenceBatcher
+from runner.scheduling.sequences import LOST, SequenceBatcher
 
 log = logging.getLogger("archive.model")
 
@@ -37,45 +39,6 @@ class ModelState(Enum):
     STOPPED = "STOPPED"
 
 
-class Observer(Protocol):
-    """Who counts."""
-
-    def answered(self, queue: float, total: float) -> None:
-        """A row has been answered by its handler; seconds in line and altogether."""
-
-    def batch(self, rows: int, seconds: dict[str, float], metrics: list[wire.Metric]) -> None:
-        """A batch has come back."""
-
-    def failed(self, cause: Cause) -> None:
-        """A row was answered without a reply."""
-
-    def retried(self, rows: int) -> None:
-        """Rows are tried again."""
-
-    def turned_away(self) -> None:
-        """A request found the queue full."""
-
-
-def policy_of(config: ModelConfig) -> Policy:
-    """The batching rule that the config declares. Where rows come and go in the worker it gets row by row."""
-    if config.async_communication or config.continuous_batching:
-        return Greedy(1)
-    if config.batch_policy == "delay":
-        return Delay(config.batch_size, config.max_batch_delay / 1000)
-    return Greedy(config.batch_size)
-
-
-def _sequences_of(config: ModelConfig) -> SequenceBatcher | None:
-    found = config.sequences
-    if found is None:
-        return None
-    workers = config.max_workers or config.min_workers or 1
-    # As TorchServe counts: every place in every worker's batch may hold a sequence.
-    most = max(found.most, config.batch_size * workers)
-    limits = Limits(most, found.waiting, found.idle / 1000 if found.idle else math.inf)
-    return SequenceBatcher(config.batch_size, config.job_queue_size, limits, time.monotonic)
-
-
 class Model:
     """A model version as the front end sees it. All methods belong to the event loop's thread."""
 
@@ -85,8 +48,8 @@ class Model:
         self.config = config
         self.state = ModelState.LOADING
         self._abreast = config.batch_size if config.async_communication or config.continuous_batching else 1
-        self._sequences = _sequences_of(config)
-        self.batcher = self._sequences or Batcher(policy_of(config), config.job_queue_size)
+        self._sequences = sequences_of(config)
+        self.batcher = self._sequences or waiting_room(config)
         self.links: list[Link] = []
         self._observer = observer
         self.loop = asyncio.get_running_loop()
