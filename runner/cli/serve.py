@@ -104,7 +104,7 @@ def announce(service: Service) -> None:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any other config key; repeatable.")
 @click.option(
     "--max-request-size",
-    show_default="64000000",
+    show_default="64 MB",
     type=click.IntRange(1),
     help="Largest body, in bytes.",
 )

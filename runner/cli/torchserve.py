@@ -112,6 +112,8 @@ def _settings(file: Path | None, no_tokens: bool, model_api: bool) -> TorchServe
     there = Path("config.properties")
     path = asked or (there if there.is_file() else None)
     found = TorchServeSettings() if path is None else read_settings(path, os.environ)
+    if find_spec("grpc") is None and not found.rpc:
+        console.note("gRPC is not served: pip install 'torch-archive[grpc]'")
     return replace(
         found,
         addresses=found.addresses or THREE_ADDRESSES,

@@ -115,7 +115,7 @@ def _checked(text: str) -> SplitResult:
     except ValueError as error:
         raise NotAllowed(f"{text} is no address: {error}") from error
     if url.scheme not in _PORTS or not url.hostname or port == 0:
-        raise NotAllowed(f"Given URL {text} does not match any allowed URL(s)")
+        raise NotAllowed(f"{text} is no address on the web: http://HOST/… or https://HOST/…")
     if url.username is not None or url.password is not None:
         raise NotAllowed("an address holds no user and password here")
     if ".." in unquote(url.path).split("/") or "\\" in url.path:
