@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from archiver.archive import Archive
-from archiver.errors import ArchiveError, ServeFailed
+from archiver.errors import ArchiveError, CannotWrite, ServeFailed
 from archiver.progress import Progress, silent
 from runner.deploying import Defaults, Deployer, no_defaults
 from runner.frontend.app import App
@@ -121,7 +121,7 @@ class Service:
         self._watch_signals()
         spawner = Spawner(_preloads(archives), process_environment(settings.hidden_variables))
         deployer = self._deployer(spawner)
-        control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed)
+        control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed_meanwhile)
         servers = [self._http(listener, control, tokens) for listener in self.listeners]
         calls = [await self._rpc(address, surfaces, control, tokens) for address, surfaces in settings.rpc]
         spawner.start()
@@ -210,8 +210,16 @@ class Service:
                 self.registry.set_default(name, version)
 
     def _changed(self) -> None:
+        """Raises CannotWrite when what is served cannot be kept."""
         if self.settings.on_change is not None:
             self.settings.on_change(self.registry)
+
+    def _changed_meanwhile(self) -> None:
+        """What was asked for is done, whether or not it can be kept."""
+        try:
+            self._changed()
+        except CannotWrite as error:
+            log.error("%s", error)
 
     async def _deploy_all(self, archives: Sequence[Order], deployer: Deployer) -> bool:
         """Deploy each archive; False when we were told to stop meanwhile."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
 import subprocess
@@ -121,6 +122,19 @@ def test_a_snapshot_follows_what_is_served_and_brings_it_back(tmp_path: Path) ->
         two, one = again.client.get("/models/m/all").json()
     assert (two["modelVersion"], two["batchSize"], two["workers"]) == ("2.0", 3, [])
     assert (one["modelVersion"], len(one["workers"])) == ("1.0", 1)
+
+
+def test_a_snapshot_that_cannot_be_written_stops_the_start_but_no_later_change(tmp_path: Path) -> None:
+    store, kept = store_of(tmp_path / "store"), tmp_path / "kept"
+    options = ("--model-store", str(store), "--snapshot", str(kept / "snapshot.cfg"))
+    with running_server(*options, cache=tmp_path / "cache") as server:
+        shutil.rmtree(kept)
+        kept.write_text("in the way")
+        assert server.client.post("/models?url=m2.0&initial_workers=0").status_code == 200
+        server.stop()
+    assert any("cannot write the snapshot" in line for line in server.log)
+    done = archive_command("serve", "--port", "0", *options, cache=tmp_path / "cache")
+    assert (done.returncode, "cannot write the snapshot" in done.stderr) == (1, True)
 
 
 def certificate(folder: Path) -> list[str]:
