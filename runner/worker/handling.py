@@ -100,16 +100,17 @@ def checked(result: Any, expected: int) -> Sequence[Any]:
 
 def by_question(batch_rows: Sequence[wire.Row]) -> Sequence[Sequence[int]]:
     """The places of rows that ask for the same: predictions, explanations, a description. A handler reads what its
-    batch is about from the first row (TorchServe's BaseHandler does), so they are handled apart."""
+    batch is about from the first row (TorchServe's BaseHandler does), so they are handled apart; each explanation alone, for there is one input and one target to a call of `get_insights`."""
     for row in batch_rows:  # plain, because it is asked of every batch
         if b"explain" in row.headers or b"describe" in row.headers:
             break
     else:
         return [range(len(batch_rows))]
-    parts: dict[tuple[bool, bool], list[int]] = {}
+    parts: dict[tuple[int | None, bool], list[int]] = {}
     for place, row in enumerate(batch_rows):
         headers = Headers(wire.unpack_headers(row.headers)) if row.headers else Headers()
-        parts.setdefault((headers.get("explain") == "True", headers.get("describe") == "True"), []).append(place)
+        explains, describes = (headers.get(question) == "True" for question in ("explain", "describe"))
+        parts.setdefault((place if explains else None, describes), []).append(place)
     return [*parts.values()]
 
 

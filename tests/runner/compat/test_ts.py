@@ -275,11 +275,11 @@ class Handler:
         return [[context.get_request_header(0, 'explain'), len(data)] for _ in data]
 """
     asks = wire.pack_headers([(b"explain", b"True")])
-    rows = [json_row(1), wire.Row("2", [], asks), json_row(3)]
+    rows = [json_row(1), wire.Row("2", [], asks), json_row(3), wire.Row("4", [], asks)]
 
     ran = opened(tmp_path, source).run(rows, 1)
 
-    assert bodies(ran) == [(200, [None, 2]), (200, ["True", 1]), (200, [None, 2])]
+    assert bodies(ran) == [(200, [None, 2]), (200, ["True", 1]), (200, [None, 2]), (200, ["True", 1])]
 
 
 def test_metrics_that_no_context_made_travel_with_the_batch(tmp_path):
