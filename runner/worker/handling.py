@@ -99,8 +99,11 @@ def checked(result: Any, expected: int) -> Sequence[Any]:
 
 
 def by_question(batch_rows: Sequence[wire.Row]) -> Sequence[Sequence[int]]:
-    """The places of rows that ask for the same: predictions, explanations, a description. A handler reads what its
-    batch is about from the first row (TorchServe's BaseHandler does), so they are handled apart; each explanation alone, for `get_insights` takes one input and one target."""
+    """The places of rows that ask for the same: predictions, explanations, a description.
+
+    A handler reads what its batch is about from the first row (TorchServe's BaseHandler does), so they are handled
+    apart; each explanation alone, for `get_insights` takes one input and one target.
+    """
     for row in batch_rows:  # plain, because it is asked of every batch
         if b"explain" in row.headers or b"describe" in row.headers:
             break
