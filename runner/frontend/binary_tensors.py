@@ -6,7 +6,6 @@ long the JSON is. Elements are little-endian and row-major; each element of BYTE
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -22,6 +21,10 @@ _CODES = {"BOOL": "?", "UINT8": "B", "INT8": "b", "UINT16": "H", "INT16": "h", "
     **{"UINT32": "I", "INT32": "i", "FP32": "f", "UINT64": "Q", "INT64": "q", "FP64": "d"}
 }
 _LENGTH = struct.Struct("<I")
+#: No tensor has as many elements; a product beyond it is not carried on, however many sizes a client sends.
+_TOO_MANY = 2**63
+#: Characters of a shape in a message.
+_SHOWN = 80
 
 
 class TensorError(ValueError):
@@ -30,6 +33,24 @@ class TensorError(ValueError):
 
 class NoSuchOutput(ValueError):
     """A request asks for an output that the handler's answer does not have."""
+
+
+def elements_in(tensor: Mapping[str, Any]) -> int:
+    """How many elements the tensor's shape holds, in time that is linear in its length. Raises TensorError."""
+    if 0 in tensor["shape"]:
+        return 0
+    elements = 1
+    for size in tensor["shape"]:
+        elements *= size
+        if elements >= _TOO_MANY:
+            raise TensorError(f'input "{tensor["name"]}": shape {shown(tensor["shape"])} holds too many elements.')
+    return elements
+
+
+def shown(shape: Sequence[int]) -> str:
+    """The shape as messages have it: shortened where it is long."""
+    text = ", ".join(map(str, shape[:_SHOWN]))
+    return f"[{text}]" if len(shape) <= _SHOWN and len(text) <= _SHOWN else f"[{text[:_SHOWN]}…]"
 
 
 def size_of(tensor: Mapping[str, Any]) -> int | None:
@@ -47,17 +68,17 @@ def size_of(tensor: Mapping[str, Any]) -> int | None:
 
 def check_bytes(tensor: Mapping[str, Any], data: memoryview) -> None:
     """Raises TensorError unless the bytes fill the shape."""
-    name, datatype, elements = tensor["name"], tensor["datatype"], math.prod(tensor["shape"])
+    name, datatype, elements = tensor["name"], tensor["datatype"], elements_in(tensor)
     if datatype == "BYTES":
         found = sum(1 for _ in elements_of(name, data))
         if found != elements:
             raise TensorError(
-                f'input "{name}": shape {tensor["shape"]} does not hold the {found} elements of its data.'
+                f'input "{name}": shape {shown(tensor["shape"])} does not hold the {found} elements of its data.'
             )
     elif len(data) != elements * WIDTHS[datatype]:
         raise TensorError(
-            f'input "{name}": shape {tensor["shape"]} of {datatype} takes {elements * WIDTHS[datatype]} bytes, '
-            f"not {len(data)}."
+            f'input "{name}": shape {shown(tensor["shape"])} of {datatype} takes '
+            f"{elements * WIDTHS[datatype]} bytes, not {len(data)}."
         )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from runner import wire
 from runner.content_types import BINARY_TENSORS
-from runner.frontend.binary_tensors import NoSuchOutput, TensorError, packed
+from runner.frontend.binary_tensors import NoSuchOutput, TensorError, packed, size_of
 from runner.frontend.tensors import check_inputs, flat, outputs_of
 
 JSON = "application/json"
@@ -42,13 +42,15 @@ class InferenceRequest:
         if not isinstance(asked, dict):
             raise TensorError("The body must be an object with inputs.")
         check_inputs(asked.get("inputs"), memoryview(body)[length:])
+        if not isinstance(asked.get("parameters") or {}, dict):
+            raise TensorError("parameters must be an object.")
         _check_outputs(asked.get("outputs", []))
         return cls(body, length, asked)
 
     @property
     def params(self) -> list[tuple[str, str, bytes]]:
-        """The row's parameters."""
-        if self.header == len(self.body):
+        """The row's parameters. A tensor of no elements may be bytes, too, without any byte after the JSON."""
+        if all(size_of(tensor) is None for tensor in self.asked["inputs"]):
             return [("body", JSON, self.body)]
         return [("body", f"{BINARY_TENSORS}; header={self.header}", self.body)]
 
@@ -70,7 +72,7 @@ class InferenceRequest:
     def is_binary(self, output: Mapping[str, Any]) -> bool:
         """Whether that output is asked for as bytes."""
         for wanted in self.asked.get("outputs") or ():
-            if wanted["name"] == output["name"] and "binary_data" in wanted.get("parameters", {}):
+            if wanted["name"] == output.get("name") and "binary_data" in wanted.get("parameters", {}):
                 return wanted["parameters"]["binary_data"] is True
         return (self.asked.get("parameters") or {}).get("binary_data_output") is True
 
@@ -78,7 +80,9 @@ class InferenceRequest:
         wanted = [each["name"] for each in self.asked.get("outputs") or ()]
         if not wanted:
             return outputs
-        there = {each.get("name"): each for each in outputs if isinstance(each, dict)}
+        there = {
+            each["name"]: each for each in outputs if isinstance(each, dict) and isinstance(each.get("name"), str)
+        }
         missing = [name for name in wanted if name not in there]
         if missing:
             names = ", ".join(map(str, there))
@@ -101,10 +105,12 @@ class InferenceRequest:
     def _split(self, output: Any) -> tuple[Any, bytes]:
         if not isinstance(output, dict) or not isinstance(output.get("data"), list) or not self.is_binary(output):
             return output, b""
-        data = packed(output["datatype"], flat(output["data"]))
+        parameters, datatype = output.get("parameters") or {}, output.get("datatype")
+        if not isinstance(datatype, str) or not isinstance(parameters, dict):
+            raise TensorError("an output needs a datatype, and an object as its parameters, if any.")
+        data = packed(datatype, flat(output["data"]))
         rest = {key: value for key, value in output.items() if key != "data"}
-        parameters = {**output.get("parameters", {}), "binary_data_size": len(data)}
-        return {**rest, "parameters": parameters}, data
+        return {**rest, "parameters": {**parameters, "binary_data_size": len(data)}}, data
 
 
 def _check_outputs(outputs: Any) -> None:

@@ -9,7 +9,7 @@ import json
 import math
 from typing import Any
 
-from runner.frontend.binary_tensors import TensorError, check_bytes, size_of
+from runner.frontend.binary_tensors import TensorError, check_bytes, elements_in, shown, size_of
 
 _FLOATS = ("FP16", "FP32", "FP64", "BF16")
 _RANGES = {f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)} | {
@@ -53,8 +53,8 @@ def _check_data(tensor: dict[str, Any]) -> None:
     if not isinstance(tensor.get("data"), list):
         raise TensorError(f'input "{name}": data must be a list, or binary_data_size among its parameters.')
     values = flat(tensor["data"])
-    if len(values) != math.prod(shape):
-        raise TensorError(f'input "{name}": shape {shape} does not hold the {len(values)} values of data.')
+    if len(values) != elements_in(tensor):
+        raise TensorError(f'input "{name}": shape {shown(shape)} does not hold the {len(values)} values of data.')
     wrong = next((value for value in values if not _fits(value, datatype)), None)
     if wrong is not None or None in values:
         raise TensorError(f'input "{name}": {json.dumps(wrong)[:40]} is no {datatype}.')

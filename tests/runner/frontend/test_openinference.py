@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from runner import wire
 from runner.content_types import BINARY_TENSORS
-from runner.frontend.binary_tensors import TensorError, packed
+from runner.frontend.binary_tensors import NoSuchOutput, TensorError, packed
 from runner.frontend.inference_request import InferenceRequest
 from runner.frontend.tensors import check_inputs, outputs_of
 from runner.handlers.errors import BadRequest
@@ -160,6 +160,7 @@ def test_bf16_is_the_nearest_that_there_is(values: list[float]) -> None:
         (b"\x09\x00\x00\x00a", {"datatype": "BYTES"}, "an element of BYTES ends beyond its data"),
         (b"\x01\x00\x00\x00a", {"datatype": "BYTES"}, "shape [2] does not hold the 1 elements"),
         (b"\x01", {"datatype": "BYTES"}, "an element of BYTES ends beyond its data"),
+        (b"", {"shape": [2**62] * 4}, "holds too many elements"),
     ],
 )
 def test_bytes_that_do_not_fit_are_400_and_say_so(data: bytes, change: dict[str, Any], said: str) -> None:
@@ -240,3 +241,51 @@ async def test_an_answer_that_is_not_the_tensor_it_says_it_is_is_the_servers_fau
         answer = await client.post("/v2/models/m/infer", json=asked)
     assert answer.status_code == 500
     assert "a value is no INT8" in answer.json()["message"]
+
+
+HUGE = "shape [4611686018427387905, 4611686018427387905, 4611686018427387905, 46116860184273879…] holds too many"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"inputs": [{**TENSOR, "shape": [2**62 + 1] * 500_000}]}, HUGE),
+        ({"inputs": [{**TENSOR, "shape": [1] * 500_000 + [0]}]}, "does not hold"),
+        ({"inputs": [TENSOR], "parameters": [1]}, "parameters must be an object."),
+    ],
+)
+def test_what_a_client_makes_too_large_or_misshapes_is_refused_in_short(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(TensorError) as refused:
+        InferenceRequest.read(msgspec.json.encode(change))
+    assert said in str(refused.value)
+    assert len(str(refused.value)) < 250
+
+
+def test_a_tensor_of_no_elements_may_be_bytes_and_reaches_handlers_as_an_empty_list() -> None:
+    body, length = binary_request(b"", datatype="FP32", shape=[0])
+    request = InferenceRequest.read(body, length)
+    assert rows.decode(wire.Row("1", request.params, b""))["body"]["inputs"][0]["data"] == []
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"data": [1]},
+        {"name": "y", "datatype": ["a"], "data": [1]},
+        {"datatype": "INT8", "parameters": 1, "data": [1]},
+    ],
+)
+def test_an_output_that_says_too_little_to_be_bytes_is_the_handlers_fault(output: dict[str, Any]) -> None:
+    asked = {"inputs": [TENSOR], "parameters": {"binary_data_output": True}}
+    request = InferenceRequest.read(msgspec.json.encode(asked))
+    with pytest.raises(TensorError, match="an output needs a datatype"):
+        request.reply(
+            wire.Reply(200, "", "application/json", [], msgspec.json.encode({"outputs": [output]})), "m", "1"
+        )
+
+
+def test_an_output_without_a_proper_name_is_not_found_by_one() -> None:
+    request = InferenceRequest.read(msgspec.json.encode({"inputs": [TENSOR], "outputs": [{"name": "y"}]}))
+    own = msgspec.json.encode({"outputs": [{"name": ["y"], "data": [1]}]})
+    with pytest.raises(NoSuchOutput):
+        request.reply(wire.Reply(200, "", "application/json", [], own), "m", "1")
