@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.chaos.stage import ECHO, Scenario, Stage, TWO_WORKERS
+from tests.chaos.stage import ECHO, TWO_WORKERS, Scenario, Stage
 from tests.e2e.servers import Server
 
 _LEAST = 300
