@@ -7,6 +7,7 @@ import gc
 import logging
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -258,6 +259,17 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        # Who started us with nohup has decided already.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            in_terminal = sys.stdin is not None and sys.stdin.isatty()
+            loop.add_signal_handler(signal.SIGHUP, self._on_hangup, in_terminal)
+
+    def _on_hangup(self, in_terminal: bool) -> None:
+        """Our terminal has been closed; or somebody means a daemon that reads its files again."""
+        if in_terminal:
+            self._on_signal(signal.SIGHUP)
+        else:
+            log.info("SIGHUP: nothing to read again, serving on; a key file is read whenever it changes")
 
     def _on_signal(self, number: int) -> None:
         self._signals += 1

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos [WORD ...]`: play the scenarios whose names hold a word, print a table, exit 1 on a fault."""
+"""`python -m tests.chaos [WORD ...]`: play the scenarios whose names hold a word, print a table, exit 1 on faults."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from tests.chaos import handlers, processes
+from tests.chaos import changes, handlers, overload, processes, signals
 from tests.chaos.clients import Clients
 from tests.chaos.report import Outcome, head, line, total
 from tests.chaos.stage import Scenario, Stage
 
-FAMILIES = (processes, handlers)
+FAMILIES = (processes, handlers, overload, signals, changes)
 #: Seconds for all of it; what has not begun by then fails.
 _LIMIT = 360
 

@@ -105,7 +105,8 @@ class Connection(asyncio.Protocol):
         number = reply.number
         if reply.status == 200 and reply.body.partition(b" ")[0] != str(number).encode():
             number = None  # it names one request and carries another
-        self._ledger.answered(number, reply.status, time.monotonic())
+        told = "retry-after" in reply.headers
+        self._ledger.answered(number, reply.status, time.monotonic(), retry_after=told)
         if self._waiting:
             _, answer = self._waiting.popleft()
             if not answer.done():

@@ -26,6 +26,7 @@ class Ledger:
         self.seconds: list[float] = []
         self.lost = 0
         self.doubled = 0
+        self.without_retry_after = 0
         self.stories: list[str] = []
         self._open: dict[int, float] = {}
         self._ending_since = math.inf
@@ -36,8 +37,9 @@ class Ledger:
         self._open[self.sent] = now
         return self.sent
 
-    def answered(self, number: int | None, status: int, now: float) -> None:
-        """An answer has come that names this number. `others` keeps the statuses that are not 200, by number."""
+    def answered(self, number: int | None, status: int, now: float, *, retry_after: bool = False) -> None:
+        """An answer has come that names this number. `others` keeps the statuses that are not 200, by number;
+        `retry_after`: it says when to try again."""
         since = self._open.pop(number, None) if number is not None else None
         if since is None:
             self.doubled += 1
@@ -45,6 +47,7 @@ class Ledger:
             return
         self.statuses[str(status)] += 1
         self.seconds.append(now - since)
+        self.without_retry_after += status == 503 and not retry_after
         if status != 200 and number is not None:
             self.others[number] = status
 

@@ -64,7 +64,7 @@ def archive_command(*arguments: str, cache: Path | None = None, **options: Any) 
 
 
 class Server:
-    """A running `archive serve`. `wrapper`: a command that runs it; `variables`: more of its environment."""
+    """A running `archive serve`. `wrapper`: a command that runs it; `variables`: more of its environment; `stdin`: a descriptor."""
 
     def __init__(
         self,
@@ -73,11 +73,13 @@ class Server:
         port: int | None,
         wrapper: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
+        stdin: int | None = None,
     ) -> None:
         ports = [] if port is None else ["--port", str(port)]
         self.process = subprocess.Popen(
             [*wrapper, sys.executable, "-m", "archiver", "serve", *ports, *arguments],
             env={**environment(cache), **(variables or {})},
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -185,9 +187,10 @@ def running_server(
     port: int | None = 0,
     wrapper: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
+    stdin: int | None = None,
 ) -> Iterator[Server]:
     """`archive serve --port 0 ARGUMENTS`, READY; ended when the block ends. No port: what the arguments say."""
-    server = Server([str(argument) for argument in arguments], cache, port, wrapper, variables)
+    server = Server([str(argument) for argument in arguments], cache, port, wrapper, variables, stdin)
     try:
         yield server
     finally:

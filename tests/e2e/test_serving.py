@@ -173,6 +173,24 @@ def test_ctrl_c_twice_answers_what_is_left_503_and_ends_at_once(tmp_path: Path) 
         assert answer.result().status_code == 503
 
 
+def test_a_hangup_without_a_terminal_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    with running_server(write_model(tmp_path / "m", ECHO), cache=tmp_path / "cache") as server:
+        server.process.send_signal(signal.SIGHUP)
+        while not any("SIGHUP: nothing to read again" in line for line in server.log):
+            assert server.process.poll() is None
+        assert server.predict("x").text == "x"
+        assert server.stop() == 0
+
+
+def test_a_server_whose_terminal_is_closed_drains_and_ends(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    with running_server(write_model(tmp_path / "m", ECHO), cache=tmp_path / "cache", stdin=theirs) as server:
+        server.process.send_signal(signal.SIGHUP)
+        assert server.process.wait(20) == 0
+    for descriptor in (ours, theirs):
+        os.close(descriptor)
+
+
 def _open_rows(server: Server, count: int) -> bool:
     """Whether that many rows have been accepted and not answered."""
     line = f'archive_open_rows{{model_name="m",model_version="1.0"}} {count}.0'
