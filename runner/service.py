@@ -29,6 +29,7 @@ from runner.frontend.health import Health
 from runner.frontend.http import HttpServer, http_server
 from runner.frontend.listener import Address, Certificate, Listener, Surface
 from runner.frontend.management import Management
+from runner.frontend.patience import Patience, room_for_connections
 from runner.frontend.predictions import Predictions
 from runner.frontend.tokens import KeyFileError, Tokens
 from runner.host_metrics import HostMetrics
@@ -53,15 +54,15 @@ class ServerSettings:
     """How to serve.
 
     `listeners`: addresses and what each serves, `rpc`: the same for gRPC; `flags`: config keys set on the command
-    line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that
-    answers when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at
-    the end, `unregister_timeout`: when their model is taken out; `trust`: checkpoints may hold pickles beyond
-    torch's weights_only list; `model_store`: the folder whose archives may be registered over HTTP, `registers`:
-    whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`: requests need its
-    keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any address without
-    keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see environment variables
-    that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `on_change` is called when
-    other models are served than before, or other numbers of workers.
+    line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that answers
+    when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at the end,
+    `unregister_timeout`: when their model is taken out; `patience`: with slow clients; `trust`: checkpoints may hold
+    pickles beyond torch's weights_only list; `model_store`: the folder whose archives may be registered over HTTP,
+    `registers`: whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`: requests
+    need its keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any address
+    without keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see environment
+    variables that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `on_change` is called
+    when other models are served than before, or other numbers of workers.
     """
 
     listeners: Sequence[tuple[Address, frozenset[Surface]]]
@@ -72,6 +73,7 @@ class ServerSettings:
     max_request_size: int = 64_000_000
     drain_timeout: float = 30.0
     unregister_timeout: float = 120.0
+    patience: Patience = Patience()
     trust: bool = False
     model_store: Path | None = None
     registers: bool = True
@@ -172,7 +174,8 @@ class Service:
         )
         certificate = settings.certificate if listener.address.secure else None
         try:
-            return http_server(app, settings.drain_timeout, certificate)
+            room = room_for_connections().divided(len(settings.listeners))
+            return http_server(app, settings.drain_timeout, certificate, patience=settings.patience, room=room)
         except OSError as error:
             raise ServeFailed(f"the certificate cannot be used: {error}", hint="both files are PEM") from error
 

@@ -108,6 +108,20 @@ def announce(service: Service) -> None:
     type=click.IntRange(1),
     help="Largest body, in bytes.",
 )
+@click.option(
+    "--headers-timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds that a client may take to send a request's headers.",
+)
+@click.option(
+    "--body-timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds that it may take for the body; one more for each kilobyte that has come.",
+)
 @click.option("--drain-timeout", default=30.0, show_default=True, help="Seconds for accepted requests when stopping.")
 @click.option(
     "--model-store",
@@ -154,6 +168,8 @@ def serve(
     workers: int | None,
     settings: tuple[str, ...],
     max_request_size: int | None,
+    headers_timeout: float,
+    body_timeout: float,
     drain_timeout: float,
     model_store: Path | None,
     allow_urls: tuple[str, ...],
@@ -172,6 +188,7 @@ def serve(
     model name. With --model-store, archives can come and go while the server runs.
     """
     from runner import logs
+    from runner.frontend.patience import Patience
     from runner.service import run_service
     from runner.torchserve.serving import keeps_snapshot, served_as
     from runner.torchserve.settings import TorchServeSettings, read_settings
@@ -187,6 +204,7 @@ def serve(
         "flags": overrides(named, settings),
         "max_request_size": max_request_size,
         "drain_timeout": drain_timeout,
+        "patience": Patience(headers_timeout, body_timeout),
         "model_store": model_store,
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,

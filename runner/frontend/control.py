@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from archiver.errors import ArchiveError
+from archiver.errors import ArchiveError, CannotWrite
 from runner.frontend.bodies import ClientGone, TooLarge, read_body
 from runner.frontend.downloads import AlreadyThere, DownloadFailed, Downloads, NotAllowed
 from runner.frontend.management import respond
@@ -179,6 +179,7 @@ _SITUATIONS: dict[type[Exception], str] = {
     NoSuchArchive: "archive",
     AlreadyThere: "archive-exists",
     DownloadFailed: "download",
+    CannotWrite: "server-fault",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 

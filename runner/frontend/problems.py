@@ -102,6 +102,15 @@ TABLE: dict[str, _Row] = {
         'Model "{model}" has no worker to serve inference request: {reason}',
         (("Retry-After", "10"),),
     ),
+    "crowded": _Row(
+        503,
+        "ServiceUnavailableException",
+        "The server has {most} connections, as many as its limit of open files leaves room for; try again.",
+        (("Retry-After", "1"),),
+    ),
+    "too-slow": _Row(
+        408, "RequestTimeoutException", "The {what} of the request took too long to arrive (--{what}-timeout)."
+    ),
     "stopped": _Row(
         503,
         "ServiceUnavailableException",

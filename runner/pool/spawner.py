@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,8 +176,8 @@ class Spawner:
     async def fork(self, on_exit: Callable[[int], None]) -> Process:
         """A new worker process. `on_exit` gets its exit status (negative: the signal that ended it).
 
-        Raises TemplateBroken; the next call tries another template. One that dies meanwhile is replaced and
-        waited for: the request goes to the next one.
+        Raises TemplateBroken, and OSError when descriptors or processes have run out; the next call tries again. A
+        template that dies meanwhile is replaced and waited for: the request goes to the next one.
         """
         async with self._turn:
             while True:
@@ -194,19 +195,17 @@ class Spawner:
                     raise TemplateBroken("the server is stopping")
 
     async def _fork(self, template: _Template, on_exit: Callable[[int], None]) -> Process:
-        ours, theirs = socket.socketpair()
-        output_read, output_write = os.pipe()
-        try:
-            pid = await template.fork([theirs.fileno(), output_write])
-        except BaseException:
-            ours.close()
-            os.close(output_read)
-            raise
-        finally:
-            theirs.close()
-            os.close(output_write)
+        with ExitStack() as theirs, ExitStack() as ours:
+            sock, far_end = socket.socketpair()
+            ours.callback(sock.close)
+            theirs.callback(far_end.close)
+            output, far_output = os.pipe()
+            ours.callback(os.close, output)
+            theirs.callback(os.close, far_output)
+            pid = await template.fork([far_end.fileno(), far_output])
+            ours.pop_all()
         self._on_exit[pid] = on_exit
-        return Process(pid, ours, output_read)
+        return Process(pid, sock, output)
 
     def _exited(self, pid: int, status: int) -> None:
         on_exit = self._on_exit.pop(pid, None)

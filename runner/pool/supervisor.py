@@ -215,8 +215,8 @@ class Supervisor:
         exited: asyncio.Future[int] = loop.create_future()
         try:
             process = await self._spawner.fork(exited.set_result)
-        except TemplateBroken as error:
-            raise LoadError(wire.LoadFailed("TemplateBroken", str(error), [])) from error
+        except (TemplateBroken, OSError) as error:
+            raise LoadError(wire.LoadFailed(type(error).__name__, str(error), [])) from error
         link = Link(seat.number, process, seat.load.device, self.model)
         await loop.create_connection(lambda: link, sock=process.sock)
         await self._listen(link, process.output)

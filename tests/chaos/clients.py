@@ -38,7 +38,10 @@ class Reply:
 
 
 class Connection(asyncio.Protocol):
-    """One connection that posts numbers. Many requests may be under way: they are pipelined."""
+    """One connection that posts numbers. Many requests may be under way: they are pipelined.
+
+    `begun` resolves with the first byte of an answer, `closed` with the end of the connection.
+    """
 
     def __init__(self, ledger: Ledger, path: str = "/predictions/m") -> None:
         self._ledger = ledger
@@ -47,7 +50,9 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._reply = Reply()
         self.transport: asyncio.Transport | None = None
-        self.closed = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.begun: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
 
     @property
     def is_open(self) -> bool:
@@ -77,6 +82,11 @@ class Connection(asyncio.Protocol):
             self._ledger.left(number)
         self.hang_up()
 
+    def send_no_more(self) -> None:
+        """Close this half of the connection; the other one stays open for answers."""
+        assert self.transport is not None
+        self.transport.write_eof()
+
     def hang_up(self) -> None:
         if self.transport is not None:
             self.transport.abort()
@@ -85,6 +95,8 @@ class Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]  # a socket's transport can write
 
     def data_received(self, data: bytes) -> None:
+        if not self.begun.done():
+            self.begun.set_result(None)
         self._parser.feed_data(data)
 
     def on_message_begin(self) -> None:

@@ -57,7 +57,13 @@ class Stage:
     ) -> Iterator[Server]:
         """`archive serve` with that handler as model `m`, READY."""
         folder, cache = self.model(handler, config), self.folder / "cache"
-        with running_server(folder, *arguments, cache=cache, wrapper=wrapper, variables=variables or {}) as server:
+        with running_server(folder, *arguments, cache=cache, wrapper=wrapper, variables=variables) as server:
+            yield server
+
+    @contextmanager
+    def serve_archive(self, path: Path) -> Iterator[Server]:
+        """`archive serve` with that archive, READY."""
+        with running_server(path, cache=self.folder / "cache") as server:
             yield server
 
     @contextmanager

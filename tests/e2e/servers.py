@@ -64,7 +64,10 @@ def archive_command(*arguments: str, cache: Path | None = None, **options: Any) 
 
 
 class Server:
-    """A running `archive serve`. `wrapper`: a command that runs it; `variables`: more of its environment; `stdin`: a descriptor."""
+    """A running `archive serve`.
+
+    `wrapper`: a command that runs it; `variables`: more of its environment; `stdin`: a descriptor.
+    """
 
     def __init__(
         self,
