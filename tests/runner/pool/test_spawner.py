@@ -11,6 +11,7 @@ import pytest
 
 from runner.pool.spawner import Spawner, TemplateBroken
 from tests.runner.loops import in_loop
+from tests.runner.pool.limits import few_descriptors
 
 
 async def forked(spawner: Spawner) -> tuple[int, asyncio.Future[int]]:
@@ -66,3 +67,18 @@ def test_a_template_that_cannot_import_torch_says_why_and_the_next_fork_tries_ag
         await spawner.close()
 
     story()
+
+
+@in_loop
+async def test_a_fork_for_which_descriptors_run_out_keeps_none() -> None:
+    spawner = Spawner()
+    spawner.start()
+    await spawner.platform()
+    with few_descriptors(left=3):
+        before = os.listdir("/dev/fd")
+        with pytest.raises(OSError, match="Too many open files"):
+            await spawner.fork(lambda _: None)
+        assert os.listdir("/dev/fd") == before
+    _, status = await forked(spawner)
+    assert await status == 0
+    await spawner.close()
