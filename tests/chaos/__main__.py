@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from tests.chaos import changes, connections, handlers, overload, processes, resources, signals
+from tests.chaos import changes, clocks, connections, handlers, overload, processes, resources, signals
 from tests.chaos.clients import Clients
 from tests.chaos.report import Outcome, head, line, total
 from tests.chaos.stage import Scenario, Stage
 
-FAMILIES = (processes, handlers, connections, overload, resources, changes, signals)
+FAMILIES = (processes, handlers, connections, overload, resources, clocks, changes, signals)
 #: Seconds for all of it; what has not begun by then fails.
 _LIMIT = 360
 
