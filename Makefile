@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-interop chaos check bench bench-optimise clean
+.PHONY: demo test test-slow test-interop chaos soak check bench bench-optimise clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -28,6 +28,9 @@ test-interop: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos
+
+soak: $(READY)
+	$(BIN)/python -m tests.chaos.soak
 
 check: $(READY)
 	$(BIN)/ruff check .

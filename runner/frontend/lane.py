@@ -55,7 +55,7 @@ class Lane:
         self.headers = headers
         self.content_type = content_type
         self.request_id = request_id
-        self.keep_alive = protocol.parser.should_keep_alive()
+        self.keep_alive = protocol.parser.should_keep_alive() and not protocol.is_stopping
         self.more_body = True
         self.response_complete = False
         self._protocol = protocol

@@ -8,6 +8,7 @@ Rules of the room
    comes beyond the first limit is answered 503, beyond the second not at all.
 4. A client that closes its half of the connection still gets its answers. One that has closed all of it looks the
    same until something is sent: an interim 100, which every client of HTTP/1.1 must skip (RFC 9110, 15.2), finds out.
+5. A server that stops closes no connection under a request that is on its way: it answers, says `close`, and closes.
 
 Why a rate for bodies? A limit in seconds alone cuts off an honest upload over a slow line, and lets one byte a second
 hold a connection just as long.
@@ -32,6 +33,8 @@ _BYTES_PER_SECOND = 1000
 _UNREAD = 60.0
 #: Seconds after the client's end of file at which something is sent; a slow line needs the later ones.
 _PROBES = (0.0, 0.1, 1.0)
+#: Seconds that an idle connection stays when the server stops: its client may be posting at this moment.
+_FAREWELL = 0.2
 _INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -80,6 +83,7 @@ class PatientProtocol(HttpToolsProtocol):
         self.received = 0
         self.is_crowded = False
         self._sends_no_more = False
+        self.is_stopping = False
         self._patience = patience
         self._room = room
         self._seen: tuple[Phase, object] = (Phase.WHOLE, None)
@@ -107,6 +111,8 @@ class PatientProtocol(HttpToolsProtocol):
             self.refuse(problem("crowded", most=self._room.served))
         else:
             super().on_headers_complete()
+            if self.is_stopping:
+                self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self.received += len(body)
@@ -190,6 +196,18 @@ class PatientProtocol(HttpToolsProtocol):
     def _probe(self) -> None:
         if self.is_busy and not self.cycle.response_started and not self.transport.is_closing():
             self.transport.write(_INTERIM)
+
+    def shutdown(self) -> None:
+        """The server stops: answers from now on are the last ones of their connections."""
+        self.is_stopping = True
+        if self.is_busy:
+            self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(_FAREWELL, self._part)
+
+    def _part(self) -> None:
+        if not self.is_busy:
+            self.transport.close()
 
     @property
     def is_last_answer(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -123,6 +124,8 @@ class Connection(asyncio.Protocol):
             _, answer = self._waiting.popleft()
             if not answer.done():
                 answer.set_result(reply)
+        if "close" in reply.headers.get("connection", ""):
+            self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(f"connection lost: {exc or 'closed by the server'}")
@@ -176,7 +179,8 @@ async def connect(url: str, ledger: Ledger, path: str = "/predictions/m") -> Con
 class Load:
     """Clients that post without pause, or with one, until told to stop; who loses the connection makes another.
 
-    `text`: a request's number → what follows it in the body; `unreachable` counts connections that were not made.
+    `text`: a request's number → what follows it in the body; `each`: requests after which a client makes a new
+    connection; `unreachable` counts connections that were not made.
     """
 
     def __init__(
@@ -189,8 +193,10 @@ class Load:
         path: str = "/predictions/m",
         text: Callable[[int], str] = lambda _: "",
         pause: float = 0.0,
+        each: float = math.inf,
     ) -> None:
         self.unreachable = 0
+        self._each = each
         self._clients = clients
         self._url = url
         self._ledger = ledger
@@ -218,8 +224,10 @@ class Load:
             await self._post(connection)
 
     async def _post(self, connection: Connection) -> None:
-        while connection.is_open and not self._stopping:
+        asked = 0
+        while connection.is_open and asked < self._each and not self._stopping:
             await connection.answer_to(self._text(self._ledger.sent + 1))
+            asked += 1
             if self._pause:
                 await asyncio.sleep(self._pause)
         connection.hang_up()

@@ -164,3 +164,34 @@ async def test_who_has_closed_its_half_in_the_middle_of_a_request_is_gone() -> N
     connection = Connection()
     connection.send(post(b"hello")[:-1])
     assert not connection.protocol.eof_received()
+
+
+@in_loop
+async def test_a_request_that_is_on_its_way_when_the_server_stops_is_answered() -> None:
+    for request in (post(), FORM):
+        connection = Connection()
+        connection.protocol.shutdown()
+        assert not connection.closed
+        connection.send(request)
+        assert b"connection: close\r\n" in await connection.receive()
+        assert connection.closed
+
+
+@in_loop
+async def test_the_request_under_way_when_the_server_stops_is_the_last_one() -> None:
+    connection = Connection(None)
+    worker = Worker(connection.deployment.model)
+    connection.send(post())
+    connection.protocol.shutdown()
+    (run,) = await worker.next_batches()
+    worker.reply(run)
+    assert b"connection: close\r\n" in await connection.receive()
+    assert connection.closed
+
+
+@in_loop
+async def test_an_idle_connection_ends_soon_after_the_server_stops() -> None:
+    connection = Connection()
+    connection.protocol.shutdown()
+    while not connection.closed:
+        await asyncio.sleep(0.01)
