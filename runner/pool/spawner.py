@@ -97,14 +97,20 @@ class _Template:
         """It could not import what workers need."""
         return self.ready.done() and self.ready.exception() is not None
 
-    async def fork(self, fds: list[int]) -> int:
-        """The pid of a new worker that got these descriptors. Raises ConnectionError when the template dies."""
+    async def fork(self, fds: list[int], patience: float) -> int:
+        """The pid of a new worker that got these descriptors. Raises ConnectionError when the template dies, or does
+        not answer within `patience` seconds, which ends it."""
         if self._control.fileno() < 0:
             raise ConnectionResetError("the template process died")
         self._forked = asyncio.get_running_loop().create_future()
         request = json.dumps({"fork": fds[0]}).encode() + b"\n"
         socket.send_fds(self._control, [request], fds)
-        return await self._forked
+        try:
+            return await asyncio.wait_for(self._forked, patience)
+        except asyncio.TimeoutError:
+            log.error("the template process gave no answer in %g s; ending it", patience)
+            self.process.kill()
+            raise ConnectionResetError("the template process did not answer") from None
 
     async def _read(self) -> None:
         """Hear the template's events until it closes its end."""
@@ -148,10 +154,14 @@ class _Template:
 
 
 class Spawner:
-    """The template process, kept alive. `environment`: of it and its workers; by default ours."""
+    """The template process, kept alive. `environment`: of it and its workers; by default ours. `patience`: seconds
+    that a fork may take; it takes hundredths of one."""
 
-    def __init__(self, preload: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, preload: Sequence[str] = (), environment: Mapping[str, str] | None = None, patience: float = 10.0
+    ) -> None:
         self._preload = tuple(preload)
+        self._patience = patience
         self._environment = process_environment() if environment is None else environment
         self._template: _Template | None = None
         self._turn = asyncio.Lock()
@@ -202,7 +212,7 @@ class Spawner:
             output, far_output = os.pipe()
             ours.callback(os.close, output)
             theirs.callback(os.close, far_output)
-            pid = await template.fork([far_end.fileno(), far_output])
+            pid = await template.fork([far_end.fileno(), far_output], self._patience)
             ours.pop_all()
         self._on_exit[pid] = on_exit
         return Process(pid, sock, output)

@@ -67,6 +67,17 @@ def stopped_worker(stage: Stage) -> None:
     stage.expect(stage.ledger.statuses["504"] <= 1, "more than the row that was alone was given up")
 
 
+def stopped_template(stage: Stage) -> None:
+    with stage.serve() as server, stage.load(server):
+        stage.answers(_LEAST)
+        first = server.template()
+        _kill([first], signal.SIGSTOP)
+        _kill(server.workers())
+        stage.answers(_LEAST)
+        stage.expect(server.template() != first, "there is no new template process")
+    stage.only("200")
+
+
 def _both(stage: Stage, server: Server) -> list[int]:
     stage.until(lambda: len(server.workers()) == 2, "two READY workers")
     return server.workers()
@@ -78,4 +89,5 @@ SCENARIOS = (
     Scenario("kill -9 of the template, then of all workers", template),
     Scenario("kill -9 of template and workers at once", everything_but_the_front_end),
     Scenario("SIGSTOP of a worker past responseTimeout", stopped_worker),
+    Scenario("SIGSTOP of the template, kill -9 of all workers", stopped_template),
 )

@@ -70,6 +70,20 @@ def test_a_template_that_cannot_import_torch_says_why_and_the_next_fork_tries_ag
 
 
 @in_loop
+async def test_a_template_that_does_not_answer_is_replaced() -> None:
+    spawner = Spawner(patience=0.2)
+    spawner.start()
+    await spawner.platform()
+    assert spawner.pid is not None
+    stopped = spawner.pid
+    os.kill(stopped, signal.SIGSTOP)
+    _, status = await forked(spawner)
+    assert await status == 0
+    assert spawner.pid != stopped
+    await spawner.close()
+
+
+@in_loop
 async def test_a_fork_for_which_descriptors_run_out_keeps_none() -> None:
     spawner = Spawner()
     spawner.start()
