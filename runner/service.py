@@ -21,6 +21,7 @@ from archiver.archive import Archive
 from archiver.errors import ArchiveError, CannotWrite, ServeFailed
 from archiver.progress import Progress, silent
 from runner.deploying import Defaults, Deployer, no_defaults
+from runner.frontend import exposure
 from runner.frontend.app import App
 from runner.frontend.control import Actions
 from runner.frontend.cors import Cors
@@ -59,10 +60,10 @@ class ServerSettings:
     `unregister_timeout`: when their model is taken out; `patience`: with slow clients; `trust`: checkpoints may hold
     pickles beyond torch's weights_only list; `model_store`: the folder whose archives may be registered over HTTP,
     `registers`: whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`: requests
-    need its keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any address
-    without keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see environment
-    variables that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `on_change` is called
-    when other models are served than before, or other numbers of workers.
+    need its keys, new ones are good for `token_minutes`; `insecure`: strangers may use it without; `open_management`:
+    models may be changed on any address without keys; `envelope`: for archives that name none; `hidden_variables`:
+    workers do not see environment variables that this pattern matches; `host_metrics`: /metrics tells of the machine,
+    too; `on_change` is called when other models are served than before, or other numbers of workers.
     """
 
     listeners: Sequence[tuple[Address, frozenset[Surface]]]
@@ -79,6 +80,7 @@ class ServerSettings:
     registers: bool = True
     allowed_urls: Sequence[str] = ()
     key_file: Path | None = None
+    insecure: bool = False
     token_minutes: float = 60.0
     open_management: bool = False
     envelope: str | None = None
@@ -111,9 +113,12 @@ class Service:
 
     async def run(self, archives: Sequence[Order], ready: Callable[[Service], None]) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises ArchiveError when it cannot become ready."""
+        settings = self.settings
+        addresses = [address for address, _ in (*settings.listeners, *settings.rpc)]
+        exposure.check(addresses, has_keys=settings.key_file is not None, insecure=settings.insecure)
         _allow_many_connections()
         with ExitStack() as sockets:
-            for address, surfaces in self.settings.listeners:
+            for address, surfaces in settings.listeners:
                 self.listeners.append(Listener(address, surfaces))
                 sockets.callback(self.listeners[-1].close)
             await self._serve(archives, ready)
@@ -160,7 +165,6 @@ class Service:
     def _http(self, listener: Listener, control: Control, tokens: Tokens | None) -> HttpServer:
         """The server of one address. Raises ServeFailed for a certificate that cannot be used."""
         settings = self.settings
-        _warn_when_open(listener.address, tokens)
         manages = listener.address.is_local or tokens is not None or settings.open_management
         app = App(
             self.registry,
@@ -187,7 +191,6 @@ class Service:
 
         settings = self.settings
         manages = address.is_local or tokens is not None or settings.open_management
-        _warn_when_open(address, tokens)
         predictions = Predictions(self.registry, self.metrics, settings.max_request_size)
         server = RpcServer(
             address,
@@ -318,11 +321,6 @@ def run_service(
         loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()
-
-
-def _warn_when_open(address: Address, tokens: Tokens | None) -> None:
-    if not address.is_local and tokens is None:
-        log.warning("listening on %s without authentication: whoever reaches it can use it", address)
 
 
 def _tokens(settings: ServerSettings) -> Tokens | None:

@@ -142,6 +142,9 @@ def announce(service: Service) -> None:
     help="Requests need the keys of this file, as TorchServe's key_file.json; made where there is none.",
 )
 @click.option(
+    "--insecure", is_flag=True, default=None, help="Listen beyond this machine without keys: strangers may use it."
+)
+@click.option(
     "--ts-config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A config.properties of TorchServe's; what is asked for on the command line counts more.",
@@ -175,6 +178,7 @@ def serve(
     allow_urls: tuple[str, ...],
     models: str | None,
     key_file: Path | None,
+    insecure: bool | None,
     ts_config: Path | None,
     snapshot: Path | None,
     trust: bool,
@@ -208,6 +212,7 @@ def serve(
         "model_store": model_store,
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
+        "insecure": insecure,
         "trust": trust,
         "on_change": keeps_snapshot(snapshot, store, found),
     }

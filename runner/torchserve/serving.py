@@ -33,6 +33,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         model_store=found.model_store,
         registers=found.model_api is not False,
         key_file=KEY_FILE if found.checks_tokens else None,
+        insecure=found.checks_tokens is False,
         token_minutes=found.token_minutes,
         # Both said in so many words: it is the operator's decision, and TorchServe would do so.
         open_management=found.model_api is True and found.checks_tokens is False,

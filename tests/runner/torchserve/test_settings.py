@@ -130,7 +130,8 @@ def test_tokens_are_checked_and_models_changed_as_the_file_says() -> None:
     assert strict.key_file == KEY_FILE
     assert not served_as(read("enable_model_api=false"), {}).registers
     both = served_as(read("disable_token_authorization=true\nenable_model_api=true"), {})
-    assert (both.key_file, both.open_management) == (None, True)
+    assert (both.key_file, both.open_management, both.insecure) == (None, True, True)
+    assert not silent.insecure
 
 
 def test_cors_needs_an_origin() -> None:
