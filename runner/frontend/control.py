@@ -200,6 +200,8 @@ async def _parameters(request: Request) -> Mapping[str, str]:
         body = json.loads(await read_body(request.receive, None, _LARGEST_BODY) or b"{}")
     except (TooLarge, ClientGone) as error:
         raise BadParameter(f"The body is larger than {_LARGEST_BODY} bytes, or cut off.") from error
+    except RecursionError as error:
+        raise BadParameter("The body is nested too deeply.") from error
     except ValueError as error:
         raise BadParameter(f"The body is not valid JSON: {error}") from error
     if not isinstance(body, dict):

@@ -274,6 +274,17 @@ def test_a_client_that_left_while_waiting_is_not_sent_to_the_worker(tmp_path: Pa
         assert server.predict(b"last").text == "first,last"
 
 
+def test_a_worker_gains_no_rights_and_its_files_are_its_users_alone(tmp_path: Path) -> None:
+    source = (
+        "import os\ndef handle(data, ctx):\n    if data is None: return None\n"
+        "    open('made', 'w').close()\n"
+        "    held = [line.split()[1] for line in open('/proc/self/status') if line.startswith('NoNewPrivs')]\n"
+        "    return [{'mode': oct(os.stat('made').st_mode & 0o777), 'no new privileges': held} for _ in data]\n"
+    )
+    with running_server(write_model(tmp_path / "m", source), cache=tmp_path / "cache") as server:
+        assert server.predict("x").json() == {"mode": "0o600", "no new privileges": ["1"]}
+
+
 def test_the_front_end_is_small_and_knows_no_torch(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m", ECHO)
     with running_server(folder, cache=tmp_path / "cache") as server:
