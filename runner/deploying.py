@@ -179,6 +179,7 @@ class Deployer:
             metrics=counters,
             seat=seat,
             at_startup=at_startup,
+            workflow=opened.order.workflow,
         )
 
     def _seats(

@@ -23,6 +23,8 @@ from runner.frontend.openinference import OpenInference
 from runner.frontend.predictions import PREFIX, Predictions
 from runner.frontend.problems import problem
 from runner.frontend.tokens import KeyFileError, Tokens, authorization_of
+from runner.frontend.workflow_actions import WorkflowActions
+from runner.frontend.workflow_predictions import WorkflowPredictions
 from runner.metrics import Metrics
 from runner.pool.registry import Registry
 
@@ -42,12 +44,14 @@ class App:
         tokens: Tokens | None = None,
         surfaces: frozenset[Surface] = EVERYTHING,
         cors: Cors | None = None,
+        workflows: WorkflowActions | None = None,
     ) -> None:
         self.tokens = tokens
         self.cors = cors
         self.surfaces = surfaces
         self._registry = registry
         self._metrics = metrics
+        self._workflows = workflows
         self.predictions = Predictions(registry, metrics, max_request_size)
         routes = [*self._routes(Management(registry, self.predictions), actions, health)]
         self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem})
@@ -76,10 +80,14 @@ class App:
         if self.predicts:
             yield from OpenInference(self.predictions, health).routes()
             yield from doors.routes()
+            if self._workflows is not None:
+                yield from WorkflowPredictions(self._workflows.workflows, self.predictions).routes()
         if Surface.MANAGEMENT in self.surfaces:
             yield from doors.kserve_models()
             yield from management.routes()
             yield from actions.routes()
+            if self._workflows is not None:
+                yield from self._workflows.routes()
             yield Route("/token", self._token)
         if Surface.METRICS in self.surfaces:
             yield Route("/metrics", self._exposition)

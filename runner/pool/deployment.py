@@ -25,7 +25,7 @@ class Deployment:
     `url`: the archive as the user or its model store names it, `path`: where it is; `digest`: sha256 of its
     content; `settings`: every effective value with its origin; `not_applied`: what is declared and has no effect
     here; `manifest`: as the archive has it; `seat`: a worker's number → what it is to load, and where;
-    `at_startup`: the server started with it.
+    `at_startup`: the server started with it; `workflow`: the one whose node it is.
     """
 
     url: str
@@ -40,6 +40,7 @@ class Deployment:
     metrics: ModelMetrics
     seat: Callable[[int], Seat]
     at_startup: bool = True
+    workflow: str | None = None
 
     @property
     def is_ready(self) -> bool:
