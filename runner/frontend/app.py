@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from runner.frontend import openapi
-from runner.frontend.bodies import Receive, Scope, Send
+from runner.frontend.bodies import Message, Receive, Scope, Send
 from runner.frontend.control import Actions
 from runner.frontend.cors import Cors
 from runner.frontend.doors import Doors
@@ -67,11 +67,24 @@ class App:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.tokens is not None and not _allowed(self.tokens, scope):
-            await respond(problem("token"))(scope, receive, send)
+            await respond(problem("token"))(scope, receive, self._with_id(scope, send))
         elif scope["type"] == "http" and scope["path"].startswith(PREFIX) and self.predicts:
             await self.predictions(scope, receive, send)
         else:
-            await self._rest(scope, receive, send)
+            await self._rest(scope, receive, self._with_id(scope, send))
+
+    def _with_id(self, scope: Scope, send: Send) -> Send:
+        """Every answer has an x-request-id, as TorchServe's have."""
+
+        async def sends(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message["headers"] = [*message.get("headers", ())]
+                if all(name != b"x-request-id" for name, _ in headers):
+                    given = dict(scope["headers"]).get(b"x-request-id")
+                    headers.append((b"x-request-id", self.predictions.request_id(given)))
+            await send(message)
+
+        return sends
 
     def _routes(self, management: Management, actions: Actions, health: Health) -> Iterator[Route]:
         """In the order in which they are tried: those whose first part is a model's name come last."""

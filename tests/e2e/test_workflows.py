@@ -214,12 +214,11 @@ def pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_node_that_takes_too_long_is_told_with_its_limit(tmp_path: Path, pipes: Path) -> None:
     store = store_of(tmp_path / "store", w="models: {timeout-ms: 500, retry-attempts: 0}\ndag: {waits: []}")
-    with running_server(store / "w.war", cache=tmp_path / "cache") as server:
-        with ThreadPoolExecutor() as pool:
-            asking = pool.submit(ask, server, "w")
-            arrived(pipes)
-            status, answer = asking.result()
-            (pipes / "go").write_text("")
+    with running_server(store / "w.war", cache=tmp_path / "cache") as server, ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask, server, "w")
+        arrived(pipes)
+        status, answer = asking.result()
+        (pipes / "go").write_text("")
     assert (status, answer["message"]) == (
         504,
         "Workflow w, node waits: No answer within 500 ms (timeout-ms), asked 1 times.",
@@ -234,7 +233,7 @@ def test_requests_on_their_way_are_answered_before_their_workflow_goes(tmp_path:
             asking = pool.submit(ask, server, "w")
             arrived(pipes)
             leaving = pool.submit(server.client.delete, "/workflows/w")
-            while ask(server, "w")[0] != 404:
+            while server.client.get("/workflows/w").status_code != 404:
                 assert not leaving.done()
             (pipes / "go").write_text("")
             assert asking.result() == (200, "m1(waited)")

@@ -40,6 +40,10 @@ class TorchServe:
         """`torch-model-archiver …` in the folder."""
         command([str(self.bin / "torch-model-archiver"), *arguments], folder, self.environment(folder))
 
+    def workflow_archiver(self, *arguments: str, folder: Path) -> None:
+        """`torch-workflow-archiver …` in the folder."""
+        command([str(self.bin / "torch-workflow-archiver"), *arguments], folder, self.environment(folder))
+
     @contextmanager
     def serving(self, store: Path, models: list[str], folder: Path, more: str = "") -> Iterator[list[int]]:
         """A server with these files of the store, under their stems; yields its ports, inference first."""
