@@ -67,8 +67,8 @@ def _response(request: Any, body: bytes) -> Any:
 
 
 class ManagementAPIsService:
-    """Answers hold the JSON that HTTP would have sent; those of actions the sentence alone. Fields that are 0 or empty
-    are not given."""
+    """Answers hold the JSON that HTTP would have sent; those of actions the sentence alone. Fields that are 0 or
+    empty are not given."""
 
     NAMES = (f"{_MANAGEMENT}.ManagementAPIsService",)
 
