@@ -137,6 +137,9 @@ def announce(service: Service) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to keep what is served in, for --ts-config; of the model store.",
 )
+@click.option(
+    "--install-requirements", is_flag=True, help="Let archives install what they require, each set of it apart."
+)
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
     "--log-level",
@@ -161,6 +164,7 @@ def serve(
     key_file: Path | None,
     ts_config: Path | None,
     snapshot: Path | None,
+    install_requirements: bool,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -190,6 +194,7 @@ def serve(
         "model_store": model_store,
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
+        "installs": install_requirements or None,
         "trust": trust,
         "on_change": keeps_snapshot(snapshot, store, found),
     }

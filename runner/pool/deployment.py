@@ -10,6 +10,7 @@ from typing import Any
 
 from archiver.config.origins import Origin
 from runner.metrics import Gauges, ModelMetrics
+from runner.pool.environments import Environment
 from runner.pool.link import Link
 from runner.pool.model import Model
 from runner.pool.placement import Placement
@@ -25,7 +26,7 @@ class Deployment:
     `url`: the archive as the user or its model store names it, `path`: where it is; `digest`: sha256 of its
     content; `settings`: every effective value with its origin; `not_applied`: what is declared and has no effect
     here; `manifest`: as the archive has it; `seat`: a worker's number → what it is to load, and where;
-    `at_startup`: the server started with it.
+    `environment`: the one with its requirements, None for the server's own; `at_startup`: the server started with it.
     """
 
     url: str
@@ -39,6 +40,7 @@ class Deployment:
     supervisor: Supervisor
     metrics: ModelMetrics
     seat: Callable[[int], Seat]
+    environment: Environment | None = None
     at_startup: bool = True
 
     @property
