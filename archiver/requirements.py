@@ -8,10 +8,11 @@ from importlib import metadata
 
 #: `name`, with extras, versions, an address or a marker behind it.
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\]\s*)?(?:$|[<>=!~(;@,\s])")
+_RELATIVE = re.compile(r"@\s*file:(?!//)")
 _FILES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2")
-#: Options whose meaning does not depend on files beside the requirements.
-_PLAIN_OPTIONS = re.compile(
-    r"(?:-i|--index-url|--extra-index-url|--no-index|--pre|--prefer-binary|--only-binary|--no-binary"
+#: Addresses, and options whose meaning does not depend on files beside the requirements.
+_ELSEWHERE = re.compile(
+    r"[a-z+]+://|(?:-i|--index-url|--extra-index-url|--no-index|--pre|--prefer-binary|--only-binary|--no-binary"
     r"|--require-hashes|--trusted-host|--use-feature)(?:[=\s]|$)"
 )
 
@@ -19,7 +20,7 @@ _PLAIN_OPTIONS = re.compile(
 def leans_on_files(text: str) -> bool:
     """Whether it may read files beside it (`-r more.txt`, `./some.whl`), so that its text alone does not say what
     will be installed."""
-    return not all(_is_name(line) or _PLAIN_OPTIONS.match(line) for line in _lines(text))
+    return not all(_is_name(line) or _ELSEWHERE.match(line) for line in _lines(text))
 
 
 def missing(text: str) -> list[str]:
@@ -31,7 +32,7 @@ def missing(text: str) -> list[str]:
 
 def _is_name(line: str) -> bool:
     """pip takes anything else for a file, a folder or an address."""
-    return bool(_NAMED.match(line)) and not line.split()[0].lower().endswith(_FILES) and "file:" not in line
+    return bool(_NAMED.match(line)) and not line.split()[0].lower().endswith(_FILES) and not _RELATIVE.search(line)
 
 
 def _is_installed(name: str) -> bool:

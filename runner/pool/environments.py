@@ -178,25 +178,26 @@ class Environments:
         self, command: Sequence[str], variables: Mapping[str, str], wanted: Requirements, held: Lease, said: TextIO
     ) -> None:
         last: deque[str] = deque(maxlen=_LAST_LINES)
+        tool = command[command.index("-m") + 1]
 
         def heard(line: str) -> None:
             last.append(line)
             said.write(f"{line}\n")
             level = logging.DEBUG if line.startswith("Requirement already satisfied") else logging.INFO
-            log.log(level, "%s: pip: %s", wanted.model, line)
+            log.log(level, "%s: %s: %s", wanted.model, tool, line)
 
         running = await Installing.start(command, wanted.folder, variables, held.fileno(), heard)
         self._running.add(running)
         try:
             status = await running.ended(_LONGEST)
         except asyncio.TimeoutError as error:
-            raise _failed(wanted, f"pip took longer than {_LONGEST:g} s", last, said.name) from error
+            raise _failed(wanted, f"{tool} took longer than {_LONGEST:g} s", last, said.name) from error
         finally:
             self._running.discard(running)
         if self._stopping:
             raise ServeFailed("the server is stopping")
         if status:
-            raise _failed(wanted, f"pip ended with status {status}", last, said.name)
+            raise _failed(wanted, f"{tool} ended with status {status}", last, said.name)
 
 
 def _failed(
