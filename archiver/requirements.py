@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 #: `name`, with extras, versions, an address or a marker behind it.
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\]\s*)?(?:$|[<>=!~(;@,\s])")
@@ -21,6 +22,15 @@ def leans_on_files(text: str) -> bool:
     """Whether it may read files beside it (`-r more.txt`, `./some.whl`), so that its text alone does not say what
     will be installed."""
     return not all(_is_name(line) or _ELSEWHERE.match(line) for line in _lines(text))
+
+
+def not_installed(model_dir: Path, file: str | None) -> str | None:
+    """A sentence for people who run a model where they are, when packages that its requirements name are missing."""
+    if file is None or not (model_dir / file).is_file():
+        return None
+    names = ", ".join(missing((model_dir / file).read_text("utf-8", "replace")))
+    told = f"{file} asks for what is not installed here: {names}; `pip install -r {file}` installs it"
+    return told if names else None
 
 
 def missing(text: str) -> list[str]:

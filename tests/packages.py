@@ -29,11 +29,10 @@ def make_wheel(folder: Path, name: str = "gift", version: str = "1.0", module: s
     return path
 
 
-def make_endless(folder: Path) -> Path:
-    """Sources of a package whose build never ends. The builder tells its pid through the FIFO that is returned: who
-    reads it waits for the build."""
+def make_endless(folder: Path, fifo: Path) -> Path:
+    """Sources of a package whose build never ends. The builder tells its pid through the FIFO: who reads it waits for
+    the build."""
     folder.mkdir(parents=True)
-    fifo = folder / "told"
     os.mkfifo(fifo)
     (folder / "pyproject.toml").write_text(
         '[build-system]\nrequires = []\nbuild-backend = "endless"\nbackend-path = ["."]\n'

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from archiver.requirements import leans_on_files, missing
+from archiver.requirements import leans_on_files, missing, not_installed
 
 ALONE = [
     "",
@@ -44,3 +44,13 @@ def test_what_may_lie_beside_it_counts(text):
 def test_what_is_named_and_not_installed_is_missing():
     text = "pytest>=1\nno-such-thing==2.0\n# other\n--pre\nno.such.more[x]~=1\nno-such-third; python_version<'3'\n"
     assert missing(text) == ["no-such-thing", "no.such.more"]
+
+
+def test_people_are_told_what_is_not_installed(tmp_path):
+    (tmp_path / "more.txt").write_text("pytest\nno-such-thing==2.0\n")
+    assert not_installed(tmp_path, "more.txt") == (
+        "more.txt asks for what is not installed here: no-such-thing; `pip install -r more.txt` installs it"
+    )
+    (tmp_path / "more.txt").write_text("pytest\n")
+    assert not_installed(tmp_path, "more.txt") is None
+    assert not_installed(tmp_path, "none.txt") is not_installed(tmp_path, None) is None

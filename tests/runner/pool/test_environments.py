@@ -109,7 +109,7 @@ def test_what_cannot_be_installed_is_refused_with_pips_last_lines_and_leaves_not
 def test_an_installation_that_is_given_up_ends_with_all_it_started_and_leaves_nothing(
     tmp_path: Path, how: str
 ) -> None:
-    fifo = make_endless(tmp_path / "endless")
+    fifo = make_endless(tmp_path / "endless", tmp_path / "fifo")
     asked = requirements(tmp_path, "./endless\n")
 
     async def story() -> None:
