@@ -345,8 +345,8 @@ def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
     hint = f"`archive run {deployment.path} --input FILE` loads it in one process, for a debugger"
     if failure.kind == "UntrustedPickle":
         hint = "if you trust whoever made this archive: `archive serve --trust …`"
-    elif failure.kind == "ModuleNotFoundError" and deployment.not_applied:
-        hint = "; ".join(deployment.not_applied)
+    elif failure.kind == "ModuleNotFoundError" and deployment.lacks is not None:
+        hint = f"`archive serve --install-requirements …` installs what its {deployment.lacks} names"
     trace = "".join(f"\n  {line}" for line in failure.trace)
     return ServeFailed(
         f"model `{deployment.model.name}` failed to load: {failure.kind}: {failure.message}{trace}",

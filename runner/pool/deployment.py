@@ -54,6 +54,12 @@ class Deployment:
         return self.supervisor.ready_workers > 0
 
     @property
+    def lacks(self) -> str | None:
+        """The requirements file of the archive that is not installed."""
+        file: str | None = self.manifest.get("model", {}).get("requirementsFile")
+        return file if self.environment is None else None
+
+    @property
     def links(self) -> list[Link]:
         """The workers, READY ones first, by number."""
         ready = sorted(self.model.links, key=lambda link: (link.retired, link.number))

@@ -56,6 +56,13 @@ class RequirementsFailed(ServeFailed):
     code = "serve/requirements"
 
 
+class Stopping(ServeFailed):
+    """The server stops, so the installation was given up."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping")
+
+
 @dataclass(frozen=True, slots=True)
 class Requirements:
     """What an archive asks for: the `file` in its model folder. `model`: for messages; `digest`: of its content."""
@@ -103,7 +110,7 @@ class Environments:
         self._stopping = False
 
     async def of(self, wanted: Requirements) -> Environment:
-        """The environment, made unless it is there. Raises RequirementsFailed."""
+        """The environment, made unless it is there. Raises RequirementsFailed and Stopping."""
         try:
             text = wanted.file.read_text("utf-8", "replace")
             folder = self._root / _key(text, wanted)
@@ -125,16 +132,18 @@ class Environments:
             command.kill()
 
     async def _locked(self, folder: Path, wanted: Requirements, *, alone: bool) -> Lease:
-        """The lock, when it can be had."""
-        waiting = False
-        while (found := lease(folder, alone=alone)) is None:
-            if self._stopping:
-                raise ServeFailed("the server is stopping")
-            if not waiting:
-                log.info("%s: waiting for its environment, which another server or model uses", wanted.model)
-            waiting = True
+        """The lock, when it can be had. Raises RequirementsFailed when it never can."""
+        if (found := lease(folder, alone=alone)) is not None:
+            return found
+        log.info("%s: its environment is being made; waiting for that", wanted.model)
+        until = time.monotonic() + _LONGEST
+        while time.monotonic() < until and not self._stopping:
+            if (found := lease(folder, alone=alone)) is not None:
+                return found
             await asyncio.sleep(_PAUSE)
-        return found
+        if self._stopping:
+            raise Stopping
+        raise _failed(wanted, f"another process has held {folder}.lock for {_LONGEST:g} s")
 
     async def _make_unless_made(self, folder: Path, wanted: Requirements) -> None:
         held = await self._locked(folder, wanted, alone=True)
@@ -195,7 +204,7 @@ class Environments:
         finally:
             self._running.discard(running)
         if self._stopping:
-            raise ServeFailed("the server is stopping")
+            raise Stopping
         if status:
             raise _failed(wanted, f"{tool} ended with status {status}", last, said.name)
 

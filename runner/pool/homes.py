@@ -17,10 +17,12 @@ _HOW = "`archive serve --install-requirements` (config.properties: install_py_de
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """`spawner`: its template forks the workers; `environment`: where that runs, None for the server's own."""
+    """`spawner`: its template forks the workers; `environment`: where that runs, None for the server's own; `model`:
+    whose it is then."""
 
     spawner: Spawner
     environment: Environment | None = None
+    model: str = ""
 
     async def platform(self) -> Platform:
         """What the template found. Raises ServeFailed where it cannot start."""
@@ -31,8 +33,8 @@ class Home:
                 hint = "pip install 'torch-archive[serve]'"
                 raise ServeFailed(f"the worker template cannot start: {error}", hint=hint) from error
             packages = ", ".join(self.environment.installed)
-            message = f"the worker template cannot start with the model's requirements ({packages}): {error}"
-            raise ServeFailed(message) from error
+            message = f"the worker template cannot start with what it requires ({packages}): {error}"
+            raise ServeFailed(message, where=f"model `{self.model}`") from error
 
     async def close(self) -> None:
         """The workers have ended. The server's own template goes on for other models."""
@@ -66,7 +68,7 @@ class Homes:
         environment = await self._environments.of(asked)
         spawner = Spawner(preload, environment.variables(self._variables), environment.python)
         spawner.start()
-        return Home(spawner, environment)
+        return Home(spawner, environment, model)
 
     def stop(self) -> None:
         """The server stops: give up what is being installed."""

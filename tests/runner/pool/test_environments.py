@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from archiver.environments import environments, lease
-from archiver.errors import ServeFailed
 from archiver.store import Lease
 from runner.pool import environments as room
-from runner.pool.environments import Environment, Environments, Requirements, RequirementsFailed
+from runner.pool.environments import Environment, Environments, Requirements, RequirementsFailed, Stopping
 from runner.pool.spawner import process_environment
 from tests.e2e.servers import wait_until_gone
 from tests.packages import make_endless, make_wheel
@@ -119,7 +118,7 @@ def test_an_installation_that_is_given_up_ends_with_all_it_started_and_leaves_no
         if how == "cancelled":
             making.cancel()
         here.stop()
-        with pytest.raises((asyncio.CancelledError, ServeFailed)) as caught:
+        with pytest.raises((asyncio.CancelledError, Stopping)) as caught:
             await making
         assert str(caught.value) == ("" if how == "cancelled" else "the server is stopping")
         await asyncio.to_thread(wait_until_gone, builder)
