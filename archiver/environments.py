@@ -20,7 +20,7 @@ from typing import Any
 from archiver import shelf
 from archiver.store import Lease, cache_root
 
-#: Bytes of environments that are kept when another one has been made.
+#: Bytes of environments that are kept when another one is made.
 MAX_ENVIRONMENTS = 20_000_000_000
 LOG = ".log"
 

@@ -116,10 +116,9 @@ class Environments:
             folder = self._root / _key(text, wanted)
             while True:
                 shared = await self._locked(folder, wanted, alone=False)
-                told = shelf.fields(folder)
-                if _python(folder).exists() and told:
+                if _is_whole(folder):
                     os.utime(shelf.beside(folder, ".json"))
-                    return Environment(folder, installed(told), shared)
+                    return Environment(folder, installed(shelf.fields(folder)), shared)
                 shared.release()
                 await self._make_unless_made(folder, wanted)
         except OSError as error:
@@ -148,11 +147,11 @@ class Environments:
     async def _make_unless_made(self, folder: Path, wanted: Requirements) -> None:
         held = await self._locked(folder, wanted, alone=True)
         try:
-            if not shelf.fields(folder):
+            if not _is_whole(folder):
+                await asyncio.to_thread(prune_environments, self._root, MAX_ENVIRONMENTS)
                 await self._make(folder, wanted, held)
         finally:
             held.release()
-        await asyncio.to_thread(prune_environments, self._root, MAX_ENVIRONMENTS)
 
     async def _make(self, folder: Path, wanted: Requirements, held: Lease) -> None:
         log.info("%s: installing %s into %s", wanted.model, wanted.file.name, folder)
@@ -197,6 +196,8 @@ class Environments:
 
         running = await Installing.start(command, wanted.folder, variables, held.fileno(), heard)
         self._running.add(running)
+        if self._stopping:
+            running.kill()
         try:
             status = await running.ended(_LONGEST)
         except asyncio.TimeoutError as error:
@@ -234,6 +235,11 @@ def _key(text: str, wanted: Requirements) -> str:
         "packages": sorted(path.name for folder in folders for path in Path(folder).glob("*.*-info")),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether it is sealed, and the Python that it was made with still there."""
+    return bool(shelf.fields(folder)) and _python(folder).exists()
 
 
 def _python(folder: Path) -> Path:

@@ -127,11 +127,14 @@ def test_an_installation_that_is_given_up_ends_with_all_it_started_and_leaves_no
     run(story)
 
 
-def test_one_without_its_seal_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sealed", [False, True])
+def test_one_without_its_seal_or_its_interpreter_is_made_anew(tmp_path: Path, sealed: bool) -> None:
     asked = requirements(tmp_path, f"--no-index\ngift @ file://{make_wheel(tmp_path)}\n")
     key = room._key(asked.file.read_text(), asked)
     half = tmp_path / "environments" / key / "lib" / "python0.0" / "site-packages"
     half.mkdir(parents=True)
+    if sealed:
+        (tmp_path / "environments" / f"{key}.json").write_text('{"installed": ["other==1.0"]}')
 
     async def story() -> None:
         made = await installer(tmp_path).of(asked)
