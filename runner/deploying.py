@@ -188,6 +188,7 @@ class Deployer:
             seat=seat,
             environment=home.environment,
             at_startup=at_startup,
+            workflow=opened.order.workflow,
         )
 
     def _seats(

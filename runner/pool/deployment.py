@@ -26,7 +26,8 @@ class Deployment:
     `url`: the archive as the user or its model store names it, `path`: where it is; `digest`: sha256 of its
     content; `settings`: every effective value with its origin; `not_applied`: what is declared and has no effect
     here; `manifest`: as the archive has it; `seat`: a worker's number → what it is to load, and where;
-    `environment`: the one with its requirements, None for the server's own; `at_startup`: the server started with it.
+    `environment`: the one with its requirements, None for the server's own; `at_startup`: the server started with it;
+    `workflow`: the one whose node it is.
     """
 
     url: str
@@ -42,6 +43,7 @@ class Deployment:
     seat: Callable[[int], Seat]
     environment: Environment | None = None
     at_startup: bool = True
+    workflow: str | None = None
 
     @property
     def is_ready(self) -> bool:

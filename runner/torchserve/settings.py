@@ -46,7 +46,15 @@ _APPLIED = frozenset(
     {
         *_ADDRESSES,
         *_DEFAULTS,
-        *("model_store", "load_models", "models", "model_snapshot", "max_request_size", "unregister_model_timeout"),
+        *(
+            "model_store",
+            "workflow_store",
+            "load_models",
+            "models",
+            "model_snapshot",
+            "max_request_size",
+            "unregister_model_timeout",
+        ),
         *("service_envelope", "cors_allowed_origin", "cors_allowed_methods", "cors_allowed_headers"),
         *("certificate_file", "private_key_file", "disable_token_authorization", "token_expiration_min"),
         *(f"{name}_{part}" for name in _RPC for part in ("address", "port")),
@@ -67,7 +75,6 @@ _INSTEAD = {
     "metrics_config": "what handlers measure is in /metrics under their own names",
     "metrics_mode": "/metrics always has them all, in Prometheus's format",
     "system_metrics_cmd": "what a machine does is for its own exporter",
-    "workflow_store": "there are no workflows",
     "plugins_path": "there are no plugins",
     **dict.fromkeys(
         (f"ts_header_key_sequence_{part}" for part in ("id", "start", "end")), "headers keep their names"
@@ -107,6 +114,7 @@ class TorchServeSettings:
     addresses: list[tuple[Address, Surface]] = field(default_factory=list)
     rpc: list[tuple[Address, Surface]] = field(default_factory=list)
     model_store: Path | None = None
+    workflow_store: Path | None = None
     load_models: str | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     models: list[ModelDefaults] = field(default_factory=list)
@@ -167,6 +175,7 @@ class _Reading:
             addresses=self._addresses(),
             rpc=self._rpc(),
             model_store=self._value("model_store", Path, None),
+            workflow_store=self._value("workflow_store", Path, None),
             load_models=self._load_models(snapshot),
             defaults=self._defaults(),
             models=self._value("model_snapshot" if snapshot else "models", self._models, []),

@@ -9,5 +9,5 @@ if [ -e "$venv/complete" ]; then exit 0; fi
 # torch first and with our constraint, so that what follows finds it there.
 "$venv/bin/pip" install --quiet -c "$root/constraints.txt" torch
 "$venv/bin/pip" install --quiet -c "$root/constraints.txt" \
-  torchserve==0.12.0 torch-model-archiver==0.12.0 numpy packaging pyyaml setuptools 'tritonclient[http,grpc]'
+  torchserve==0.12.0 torch-model-archiver==0.12.0 torch-workflow-archiver numpy packaging pyyaml setuptools 'tritonclient[http,grpc]'
 touch "$venv/complete"
