@@ -36,10 +36,11 @@ from runner.host_metrics import HostMetrics
 from runner.metrics import Metrics
 from runner.pool.control import Control, Order
 from runner.pool.deployment import Deployment
+from runner.pool.homes import Homes
 from runner.pool.registry import DuplicateVersion, Registry
 from runner.pool.spawner import Spawner, process_environment
 from runner.pool.supervisor import LoadError
-from runner.settings import declared
+from runner.settings import declared, preloads
 from runner.workflow.workflows import DuplicateWorkflow, NodesFailed, Workflows
 
 if TYPE_CHECKING:
@@ -58,13 +59,13 @@ class ServerSettings:
     line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that
     answers when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at
     the end, `unregister_timeout`: when their model is taken out; `trust`: checkpoints may hold pickles beyond
-    torch's weights_only list; `model_store`: the folder whose archives may be registered over HTTP, `workflow_store`:
-    those of workflows, the model store when None; `registers`: whether they may, `allowed_urls`: prefixes of
-    addresses that they may come from; `key_file`: requests need its keys, new ones are good for `token_minutes`;
-    `open_management`: models may be changed on any address without keys; `envelope`: for archives that name none;
-    `hidden_variables`: workers do not see environment variables that this pattern matches; `host_metrics`: /metrics
-    tells of the machine, too; `on_change` is called when other models are served than before, or other numbers of
-    workers.
+    torch's weights_only list; `installs`: archives may install what they require; `model_store`: the folder whose
+    archives may be registered over HTTP, `workflow_store`: those of workflows, the model store when None;
+    `registers`: whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`:
+    requests need its keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any
+    address without keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see
+    environment variables that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `on_change`
+    is called when other models are served than before, or other numbers of workers.
     """
 
     listeners: Sequence[tuple[Address, frozenset[Surface]]]
@@ -76,6 +77,7 @@ class ServerSettings:
     drain_timeout: float = 30.0
     unregister_timeout: float = 120.0
     trust: bool = False
+    installs: bool = False
     model_store: Path | None = None
     workflow_store: Path | None = None
     registers: bool = True
@@ -125,8 +127,10 @@ class Service:
         settings = self.settings
         tokens = _tokens(settings)
         self._watch_signals()
-        spawner = Spawner(_preloads(archives), process_environment(settings.hidden_variables))
-        deployer = self._deployer(spawner)
+        variables = process_environment(settings.hidden_variables)
+        spawner = Spawner(_preloads(archives, installs=settings.installs), variables)
+        homes = Homes(spawner, variables, installs=settings.installs)
+        deployer = self._deployer(homes)
         control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed_meanwhile)
         self.workflows = self._workflows(control)
         servers = [self._http(listener, control, tokens) for listener in self.listeners]
@@ -144,15 +148,16 @@ class Service:
                 await self._stop.wait()
         finally:
             self.health.draining = True
+            homes.stop()
             for http in servers:
                 http.should_exit = True
             await self._drain(asyncio.gather(serving, *(each.stop(settings.drain_timeout) for each in calls)))
             await self._end(spawner, control)
 
-    def _deployer(self, spawner: Spawner) -> Deployer:
+    def _deployer(self, homes: Homes) -> Deployer:
         settings = self.settings
         return Deployer(
-            spawner,
+            homes,
             self.metrics,
             settings.flags,
             settings.defaults,
@@ -282,6 +287,7 @@ class Service:
         try:
             self.registry.add(deployment)
         except DuplicateVersion as error:
+            await deployment.supervisor.stop()
             raise ServeFailed(
                 f"two archives hold model `{error.name}` version {error.version}",
                 hint="give one another name: `archive serve a.mar other=b.mar`",
@@ -361,14 +367,14 @@ def _tokens(settings: ServerSettings) -> Tokens | None:
     return tokens
 
 
-def _preloads(archives: Sequence[Order]) -> list[str]:
-    """The union of what the archives want imported in the template, in order."""
-    wanted: dict[str, None] = {}
+def _preloads(archives: Sequence[Order], *, installs: bool) -> list[str]:
+    """What the archives want imported in the server's template; those with an environment have their own."""
+    wanted = []
     for order in archives:
         with Archive.open(order.path) as archive:
-            config, _ = declared(archive.config_text(), f"{order.path}", lenient=True).settle({}, None)
-        wanted |= dict.fromkeys(config.preload)
-    return [module for module in wanted if module != "torch"]
+            if not (installs and archive.manifest.requirements_file):
+                wanted.append(declared(archive.config_text(), f"{order.path}", lenient=True))
+    return preloads(wanted)
 
 
 def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
@@ -376,6 +382,8 @@ def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
     hint = f"`archive run {deployment.path} --input FILE` loads it in one process, for a debugger"
     if failure.kind == "UntrustedPickle":
         hint = "if you trust whoever made this archive: `archive serve --trust …`"
+    elif failure.kind == "ModuleNotFoundError" and deployment.lacks is not None:
+        hint = f"`archive serve --install-requirements …` installs what its {deployment.lacks} names"
     trace = "".join(f"\n  {line}" for line in failure.trace)
     return ServeFailed(
         f"model `{deployment.model.name}` failed to load: {failure.kind}: {failure.message}{trace}",

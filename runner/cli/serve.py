@@ -151,6 +151,9 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to keep what is served in, for --ts-config; of the model store.",
 )
+@click.option(
+    "--install-requirements", is_flag=True, help="Let archives install what they require, each set of it apart."
+)
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
     "--log-level",
@@ -176,6 +179,7 @@ def serve(
     key_file: Path | None,
     ts_config: Path | None,
     snapshot: Path | None,
+    install_requirements: bool,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -206,6 +210,7 @@ def serve(
         "workflow_store": workflow_store,
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
+        "installs": install_requirements or None,
         "trust": trust,
         "on_change": keeps_snapshot(snapshot, store, found),
     }

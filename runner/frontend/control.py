@@ -23,6 +23,7 @@ from runner.frontend.management import respond
 from runner.frontend.model_store import NoSuchArchive, NotInStore, find
 from runner.frontend.problems import Problem, problem
 from runner.pool.control import CleanUpTimeout, Control, Order
+from runner.pool.environments import RequirementsFailed, Stopping
 from runner.pool.link import LoadError
 from runner.pool.registry import DefaultVersion, DuplicateVersion, UnknownModel, UnknownVersion
 
@@ -187,6 +188,8 @@ _SITUATIONS: dict[type[Exception], str] = {
     NoSuchArchive: "archive",
     AlreadyThere: "archive-exists",
     DownloadFailed: "download",
+    RequirementsFailed: "requirements",
+    Stopping: "stopped",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 

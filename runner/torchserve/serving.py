@@ -42,6 +42,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         certificate=found.certificate,
         host_metrics=found.host_metrics,
         hidden_variables=found.hidden_variables,
+        installs=found.installs,
     )
     return replace(settings, **{name: value for name, value in asked.items() if value is not None})
 
