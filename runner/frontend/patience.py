@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import secrets
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -140,7 +141,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def refuse(self, answer: Problem) -> None:
         """Answer a request that is not whole, and hang up."""
-        body, headers = headers_of(answer, b"-")
+        given = dict(self.headers or ()).get(b"x-request-id")
+        body, headers = headers_of(answer, given or secrets.token_hex(8).encode())
         self.transport.write(self.head(answer.status, headers, keep_alive=False) + body)
         self.transport.close()
 

@@ -123,6 +123,7 @@ async def test_whom_there_is_no_room_for_is_told_so() -> None:
         response = await connection.receive()
         assert response.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 1\r\n" in response and b"connection: close\r\n" in response
+        assert b"x-request-id: " in response
         assert connection.closed
         assert response.count(b"HTTP/1.1 ") == 1
 
