@@ -27,6 +27,7 @@ from runner.frontend.bodies import (
     read_body,
     send_answer,
 )
+from runner.frontend.body_memory import BodyMemory
 from runner.frontend.exchange import GONE, Exchange, Stream, nobody_leaves
 from runner.frontend.problems import Problem, of_failure, problem
 from runner.metrics import Metrics
@@ -59,6 +60,7 @@ class Predictions:
 
     def __init__(self, registry: Registry, metrics: Metrics, limit: int) -> None:
         self.limit = limit
+        self.memory = BodyMemory(limit)
         self._registry = registry
         self._metrics = metrics
         self._prefix = secrets.token_hex(6).encode()
