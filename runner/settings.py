@@ -21,7 +21,6 @@ NOT_APPLIED = {
     "parallelType": "each worker is one process",
     "torchrun": "each worker is one process",
     "useVenv": "requirements are not installed; the server's own environment is used",
-    "pt2.export.aot_compile": "the model runs as the handler loads it",
 }
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from runner.handlers import weights
+from runner.handlers.compiled import is_compiled, is_declared
 from runner.handlers.context import Context
 from runner.handlers.labels import LABELS_FILE, load_labels
 from runner.handlers.timing import timed
@@ -68,6 +69,8 @@ class BaseHandler(abc.ABC):  # noqa: B024 - TorchServe's is abstract without abs
             return setup_ort_session(self.model_pt_path, self.map_location)
         if self.model_pt_path.endswith(".pt"):
             return self._load_torchscript_model(self.model_pt_path)
+        if self._use_torch_export_aot_compile() and is_compiled(Path(self.model_pt_path)):
+            return self._load_torch_export_aot_compile(self.model_pt_path)
         model, origin = weights.from_checkpoint(Path(self.model_pt_path), self.device)
         self._note(origin)
         return model
@@ -84,6 +87,16 @@ class BaseHandler(abc.ABC):  # noqa: B024 - TorchServe's is abstract without abs
         if not file.is_file():
             raise RuntimeError(f"Missing the {model_file} file")
         model, origin = weights.from_model_file(file, Path(model_pt_path) if model_pt_path else None)
+        self._note(origin)
+        return model
+
+    def _use_torch_export_aot_compile(self) -> bool:
+        """Whether the config says `pt2.export.aot_compile: true`."""
+        return is_declared(self.model_yaml_config)
+
+    def _load_torch_export_aot_compile(self, model_so_path: str) -> Any:
+        """The compiled code in a `.so` or `.pt2`, on the handler's device. Raises CannotLoad."""
+        model, origin = weights.from_checkpoint(Path(model_so_path), self.device, compiled=True)
         self._note(origin)
         return model
 
