@@ -18,8 +18,9 @@ from archiver.errors import InvalidInput
 
 #: What the schema knows and this server does not do: declared, it is said and not applied.
 NOT_APPLIED = {
-    "parallelType": "each worker is one process",
-    "torchrun": "each worker is one process",
+    "torchrun.rdzv-endpoint": "a worker's processes meet at its first one",
+    "torchrun.rdzv-conf": "a worker's processes meet at its first one",
+    "torchrun.max-restarts": "a worker is started again as a whole",
     "useVenv": "requirements are not installed; the server's own environment is used",
 }
 
