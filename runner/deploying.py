@@ -144,7 +144,8 @@ class Deployer:
             deployment = self._planned(opened, home, await home.platform(), at_startup)
             if deployment.placement.kind == "cuda":
                 free = await asyncio.to_thread(free_memory)
-                check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
+                spread = deployment.model.config.parallel.accelerators
+                check_fit(deployment.model.name, deployment.placement.gpus, opened.weights // spread, free)
         except BaseException:
             await home.close()
             raise
@@ -162,7 +163,8 @@ class Deployer:
         model = Model(name, manifest.model_version, config, counters)
         document = _document(manifest, opened.order)
         seat = self._seats(model, opened.unpacked, document, placement, platform)
-        compiled = config.pt2.compile is not None and config.pt2.compile.enable
+        # A model that is spread over processes is not compiled, see Session.
+        compiled = config.pt2.compile is not None and config.pt2.compile.enable and config.parallel.processes == 1
         # A worker that takes another one's place does not have its sequences' state.
         background = compiled and config.pt2.background and config.sequences is None
         supervisor = Supervisor(
@@ -226,6 +228,8 @@ class Deployer:
             compile_cache=str(compiled_root()),
             # Its handler runs as well: whoever named the archive trusts it.
             precompiled=True,
+            world=model.config.parallel.processes if model.config.parallel.torchrun else 0,
+            visible=list(placement.spans[number]),
         )
 
 

@@ -49,6 +49,8 @@ class Load(msgspec.Struct, tag="load"):
     `digest`: of the archive's content without compiled code; `compile_cache`: the folder for what the compiler makes,
     None for none. `precompiled`: whether compiled code that the archive brings may be loaded. `ahead`: make a package
     (see runner.optimize.package) also where torch.compile would do.
+    `world`: of how many processes the worker consists by torchrun, 0 without it; `rank`: which of them this is,
+    `port`: where they meet (both set by rank 0). `visible`: numbers of the GPUs that they may see, [] for all.
     For pt2.background: `eager_first` leaves compilation out, `background` loads behind those who serve meanwhile.
     """
 
@@ -68,6 +70,10 @@ class Load(msgspec.Struct, tag="load"):
     ahead: bool = False
     eager_first: bool = False
     background: bool = False
+    world: int = 0
+    rank: int = 0
+    port: int = 0
+    visible: list[int] = []
 
 
 class Loaded(msgspec.Struct, tag="loaded"):

@@ -100,12 +100,13 @@ class _Template:
         """It could not import what workers need."""
         return self.ready.done() and self.ready.exception() is not None
 
-    async def fork(self, fds: list[int]) -> int:
-        """The pid of a new worker that got these descriptors. Raises ConnectionError when the template dies."""
+    async def fork(self, fds: list[int], processes: int) -> int:
+        """The pid of a new worker that got these descriptors, of its first process if it has several. Raises
+        ConnectionError when the template dies."""
         if self._control.fileno() < 0:
             raise ConnectionResetError("the template process died")
         self._forked = asyncio.get_running_loop().create_future()
-        request = json.dumps({"fork": fds[0]}).encode() + b"\n"
+        request = json.dumps({"fork": fds[0], "processes": processes}).encode() + b"\n"
         socket.send_fds(self._control, [request], fds)
         return await self._forked
 
@@ -183,8 +184,9 @@ class Spawner:
         assert self._template is not None, "platform() before start()"
         return await asyncio.shield(self._template.ready)
 
-    async def fork(self, on_exit: Callable[[int], None]) -> Process:
-        """A new worker process. `on_exit` gets its exit status (negative: the signal that ended it).
+    async def fork(self, on_exit: Callable[[int], None], processes: int = 1) -> Process:
+        """A new worker. `on_exit` gets its exit status (negative: the signal that ended it). `processes`: of how many
+        it consists; the others live and die with the first, which is the one that is told of.
 
         Raises TemplateBroken; the next call tries another template. One that dies meanwhile is replaced and
         waited for: the request goes to the next one.
@@ -197,18 +199,18 @@ class Spawner:
                 template = self._template
                 assert template is not None
                 with contextlib.suppress(ConnectionError):
-                    return await self._fork(template, on_exit)
+                    return await self._fork(template, on_exit, processes)
                 await asyncio.shield(template.ended)
                 # Awaiting what has ended gives nobody a turn, so the replacement cannot be left to its callback.
                 self._replace(template)
                 if self._template is template:
                     raise TemplateBroken("the server is stopping")
 
-    async def _fork(self, template: _Template, on_exit: Callable[[int], None]) -> Process:
+    async def _fork(self, template: _Template, on_exit: Callable[[int], None], processes: int) -> Process:
         ours, theirs = socket.socketpair()
         output_read, output_write = os.pipe()
         try:
-            pid = await template.fork([theirs.fileno(), output_write])
+            pid = await template.fork([theirs.fileno(), output_write], processes)
         except BaseException:
             ours.close()
             os.close(output_read)

@@ -217,7 +217,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         exited: asyncio.Future[int] = loop.create_future()
         try:
-            process = await self._spawner.fork(exited.set_result)
+            process = await self._spawner.fork(exited.set_result, max(1, seat.load.world))
         except TemplateBroken as error:
             raise LoadError(wire.LoadFailed("TemplateBroken", str(error), [])) from error
         link = Link(seat.number, process, seat.load.device, self.model)

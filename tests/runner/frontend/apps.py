@@ -65,7 +65,7 @@ def deploy(
     model = Model(name, version, make_config(**config), counters)
     load = wire.Load(name, version, "", {}, {}, "cpu", 1, None, False)
     supervisor = Supervisor(model, Spawner(), [Seat(0, load)], first_alone=False, on_restart=counters.restarted)
-    placement = Placement("cpu", ("cpu",), 1, (None,), None)
+    placement = Placement("cpu", ("cpu",), 1, (None,), None, ((),))
     deployment = Deployment(
         url=f"{name}.mar",
         path=Path(f"{name}.mar"),
