@@ -12,7 +12,7 @@ import pytest
 
 from archiver.config.model import to_plain
 from runner import wire
-from runner.metrics import ModelMetrics
+from runner.counting import ModelMetrics
 from runner.pool.model import Model, ModelState
 from runner.pool.spawner import Spawner
 from runner.pool.supervisor import LoadError, Seat, Supervisor, describe_exit
