@@ -200,8 +200,8 @@ def serve(
     run_service(server, orders, announce, console.progress)
 
 
-def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...]:
-    """Checked, so that a mistake is told before anything starts."""
+def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...] | None:
+    """Checked, so that a mistake is told before anything starts. None where the command line names none."""
     from runner.frontend.downloads import Downloads, NotAllowed
 
     if allowed and store is None:
@@ -210,7 +210,7 @@ def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...]:
         Downloads(store or Path(), allowed)
     except NotAllowed as error:
         raise UsageError(f"--allow-url: {error}", hint="--allow-url https://models.example.com/released/") from error
-    return allowed
+    return allowed or None
 
 
 def _rpc(host: str | None, port: int | None) -> list[tuple[Address, frozenset[Surface]]] | None:

@@ -32,6 +32,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         unregister_timeout=found.unregister_timeout,
         model_store=found.model_store,
         registers=found.model_api is not False,
+        allowed_urls=found.allowed_urls,
         key_file=KEY_FILE if found.checks_tokens else None,
         token_minutes=found.token_minutes,
         # Both said in so many words: it is the operator's decision, and TorchServe would do so.

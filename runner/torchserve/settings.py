@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +21,7 @@ from archiver.errors import InvalidInput, NotFound
 from runner.frontend.cors import Cors
 from runner.frontend.listener import Address, Certificate, Surface
 from runner.torchserve.addresses import address_of
+from runner.torchserve.allowed_urls import prefixes_of, why_not
 from runner.torchserve.models import ModelDefaults, models_of
 from runner.torchserve.properties import Property, parse
 
@@ -51,7 +52,7 @@ _APPLIED = frozenset(
         *("certificate_file", "private_key_file", "disable_token_authorization", "token_expiration_min"),
         *(f"{name}_{part}" for name in _RPC for part in ("address", "port")),
         *("enable_grpc_ssl", "enable_model_api", "enable_metrics_api", "blacklist_env_vars", "enable_envvars_config"),
-        "disable_system_metrics",
+        *("disable_system_metrics", "allowed_urls", "use_env_allowed_urls"),
     }
 )
 #: What has an effect in TorchServe and none here → what happens instead.
@@ -62,8 +63,6 @@ _INSTEAD = {
     "max_response_size": "answers of any size are sent",
     "decode_input_request": "JSON and text are decoded before a handler sees them",
     "default_service_handler": "an archive names its handler",
-    "allowed_urls": "archives come from the model store, or from below --allow-url PREFIX",
-    "use_env_allowed_urls": "archives come from the model store",
     "install_py_dep_per_model": "requirements are not installed",
     "metrics_config": "what handlers measure is in /metrics under their own names",
     "metrics_mode": "/metrics always has them all, in Prometheus's format",
@@ -77,7 +76,7 @@ _INSTEAD = {
 }
 #: Values of these that ask for nothing that is not so here.
 _AS_HERE = {
-    **dict.fromkeys(("use_env_allowed_urls", "install_py_dep_per_model"), "false"),
+    "install_py_dep_per_model": "false",
     **dict.fromkeys(("limit_max_image_pixels", "decode_input_request"), "true"),
     "metrics_mode": "prometheus",
 }
@@ -102,8 +101,8 @@ _VARIABLES = {"token_expiration_min": "TS_TOKEN_EXPIRATION_TIME_MIN"}
 class TorchServeSettings:
     """`addresses`, and `rpc` for gRPC, are empty when the file names none. `defaults`: config keys for every model;
     `models`: for one version, with what a snapshot says of it when `is_snapshot`. `checks_tokens` and `model_api` are
-    None where the file does not say. `ignored`: a sentence per key that has no effect here; `properties`: all, as
-    written."""
+    None where the file does not say. `allowed_urls`: prefixes. `ignored`: a sentence per key that has no effect here;
+    `properties`: all, as written."""
 
     addresses: list[tuple[Address, Surface]] = field(default_factory=list)
     rpc: list[tuple[Address, Surface]] = field(default_factory=list)
@@ -123,6 +122,7 @@ class TorchServeSettings:
     metrics_api: bool = True
     hidden_variables: str = ""
     host_metrics: bool = True
+    allowed_urls: Sequence[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     properties: Mapping[str, str] = field(default_factory=dict)
 
@@ -160,6 +160,9 @@ class _Reading:
         self.findings: list[Finding] = []
         if self._flag("enable_envvars_config"):
             self._take_from_environment()
+        if self._flag("use_env_allowed_urls"):
+            self._take("allowed_urls")
+        self._prefixes, self._no_prefixes = self._value("allowed_urls", prefixes_of, ([], []))
 
     def settings(self) -> TorchServeSettings:
         snapshot = "model_snapshot" in self._properties
@@ -182,15 +185,19 @@ class _Reading:
             metrics_api=self._value("enable_metrics_api", _boolean, True),
             host_metrics=not self._flag("disable_system_metrics"),
             hidden_variables=self._value("blacklist_env_vars", _pattern, ""),
-            ignored=self._ignored(),
+            allowed_urls=self._prefixes,
+            ignored=[*self._ignored(), *self._not_allowed()],
             properties={key: each.value for key, each in self._properties.items()},
         )
 
     def _take_from_environment(self) -> None:
-        for key in _APPLIED:
-            value = self._environment.get(_VARIABLES.get(key, f"TS_{key.upper()}"))
-            if value is not None:
-                self._properties[key] = Property(key, value, 0)
+        for key in _APPLIED - {"allowed_urls"}:
+            self._take(key)
+
+    def _take(self, key: str) -> None:
+        value = self._environment.get(_VARIABLES.get(key, f"TS_{key.upper()}"))
+        if value is not None:
+            self._properties[key] = Property(key, value, 0)
 
     def _value(self, key: str, read: Callable[[str], Any], default: Any) -> Any:
         """The key's value as `read` has it; blank ones are not there, as in TorchServe."""
@@ -300,6 +307,10 @@ class _Reading:
                 hint = f"; did you mean {near[0]}?" if near else ""
                 sentences.append(f"{place}: {key} is no key of TorchServe's and has no effect{hint}")
         return sentences
+
+    def _not_allowed(self) -> list[str]:
+        line = self._properties["allowed_urls"].line if self._no_prefixes else 0
+        return [f"{self._file}:{line}: {why_not(expression)}" for expression in self._no_prefixes]
 
 
 def _boolean(text: str) -> bool:
