@@ -1,8 +1,9 @@
-"""The OpenAPI 3.1 document of the server, for `/openapi.json`."""
+"""The OpenAPI 3.1 document of the server, for `/openapi.json`, and what it says about one model."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from archiver import __version__
 
@@ -166,4 +167,45 @@ def document() -> dict[str, Any]:
             "/openapi.json": _get("This document."),
         },
         "components": {"schemas": {"Error": _ERROR}},
+    }
+
+
+def predictions_document(name: str, version: str, description: str | None = None) -> dict[str, Any]:
+    """How to ask this model version, as plain values."""
+    paths = {path: item for path, item in document()["paths"].items() if not _manages(path)}
+    return _document_of(name, version, description, paths)
+
+
+def management_document(name: str, version: str, description: str | None = None) -> dict[str, Any]:
+    """How to manage this model version, as plain values."""
+    paths = {path: item for path, item in document()["paths"].items() if _manages(path)}
+    return _document_of(name, version, description, paths)
+
+
+def _manages(path: str) -> bool:
+    return path.startswith("/models") and not path.endswith("/invoke")
+
+
+def _document_of(name: str, version: str, description: str | None, paths: dict[str, Any]) -> dict[str, Any]:
+    """Those of the paths that name a model, with this one's name and version in them."""
+    names = {"{model}": quote(name, safe=""), "{version}": quote(version, safe="")}
+    info = {"title": name, "version": version, **({"description": description} if description else {})}
+    return {
+        **document(),
+        "info": info,
+        "paths": {_filled(path, names): _settled(item) for path, item in paths.items() if "{model}" in path},
+    }
+
+
+def _filled(path: str, names: dict[str, str]) -> str:
+    for placeholder, value in names.items():
+        path = path.replace(placeholder, value)
+    return path
+
+
+def _settled(item: dict[str, Any]) -> dict[str, Any]:
+    """The operations without the parameters that stand in the path already."""
+    return {
+        method: {**operation, "parameters": [each for each in operation["parameters"] if each["in"] != "path"]}
+        for method, operation in item.items()
     }

@@ -28,6 +28,7 @@ from runner.frontend.bodies import (
     send_answer,
 )
 from runner.frontend.exchange import GONE, Exchange, Stream, nobody_leaves
+from runner.frontend.openapi import predictions_document
 from runner.frontend.problems import Problem, of_failure, problem
 from runner.metrics import Metrics
 from runner.pool.deployment import Deployment
@@ -168,7 +169,7 @@ class Predictions:
         if isinstance(target, Problem):
             return target
         if scope["method"] not in _METHODS:
-            return problem("method")
+            return _document_of(target) if scope["method"] == "OPTIONS" else problem("method")
         headers = dict(scope["headers"])
         try:
             body = await read_body(receive, headers.get(b"content-length"), self.limit)
@@ -235,3 +236,9 @@ class Predictions:
         stream.withdraw()
         stream.close()
         return head
+
+
+def _document_of(target: Deployment) -> wire.Reply:
+    """How to ask the model, as an OpenAPI document."""
+    document = predictions_document(target.model.name, target.model.version, target.manifest.get("description"))
+    return wire.Reply(200, "", "application/json", [], msgspec.json.encode(document))
