@@ -38,6 +38,7 @@ from runner.pool.registry import DuplicateVersion, Registry
 from runner.pool.spawner import Spawner, process_environment
 from runner.pool.supervisor import LoadError
 from runner.settings import declared
+from runner.wire import MetricDefinition
 
 if TYPE_CHECKING:
     from runner.frontend.rpc.server import RpcServer
@@ -59,7 +60,8 @@ class ServerSettings:
     whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`: requests need its
     keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any address without
     keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see environment variables
-    that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `on_change` is called when
+    that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `metrics_defined`: what holds for
+    metrics of handlers; `on_change` is called when
     other models are served than before, or other numbers of workers.
     """
 
@@ -83,6 +85,7 @@ class ServerSettings:
     certificate: Certificate | None = None
     hidden_variables: str = ""
     host_metrics: bool = True
+    metrics_defined: Sequence[MetricDefinition] = ()
     on_change: Callable[[Registry], None] | None = None
 
 
@@ -151,6 +154,7 @@ class Service:
             settings.defaults,
             trust=settings.trust,
             envelope=settings.envelope,
+            metrics_defined=settings.metrics_defined,
             progress=self._progress,
         )
 

@@ -43,6 +43,15 @@ class Reply(msgspec.Struct, array_like=True):
     body: bytes
 
 
+class MetricDefinition(msgspec.Struct, array_like=True):
+    """What is defined for a metric of handlers, whatever they say themselves. `type`: counter, gauge or histogram."""
+
+    name: str
+    unit: str
+    type: str
+    dimensions: list[str]
+
+
 class Load(msgspec.Struct, tag="load"):
     """Load this model. `config` is a `ModelConfig` as plain values; `device` is "cpu", "mps" or "cuda:N".
 
@@ -50,6 +59,7 @@ class Load(msgspec.Struct, tag="load"):
     None for none. `precompiled`: whether compiled code that the archive brings may be loaded. `ahead`: make a package
     (see runner.optimize.package) also where torch.compile would do.
     For pt2.background: `eager_first` leaves compilation out, `background` loads behind those who serve meanwhile.
+    `metrics`: those that are defined (TorchServe's metrics.yaml).
     """
 
     model_name: str
@@ -68,6 +78,7 @@ class Load(msgspec.Struct, tag="load"):
     ahead: bool = False
     eager_first: bool = False
     background: bool = False
+    metrics: list[MetricDefinition] = []
 
 
 class Loaded(msgspec.Struct, tag="loaded"):

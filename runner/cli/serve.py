@@ -133,6 +133,11 @@ def announce(service: Service) -> None:
     help="A config.properties of TorchServe's; what is asked for on the command line counts more.",
 )
 @click.option(
+    "--metrics-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A metrics.yaml of TorchServe's: units, types and dimensions of what handlers measure.",
+)
+@click.option(
     "--snapshot",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to keep what is served in, for --ts-config; of the model store.",
@@ -160,6 +165,7 @@ def serve(
     models: str | None,
     key_file: Path | None,
     ts_config: Path | None,
+    metrics_config: Path | None,
     snapshot: Path | None,
     trust: bool,
     log_level: str,
@@ -173,6 +179,7 @@ def serve(
     """
     from runner import logs
     from runner.service import run_service
+    from runner.torchserve.metric_definitions import read_definitions
     from runner.torchserve.serving import keeps_snapshot, served_as
     from runner.torchserve.settings import TorchServeSettings, read_settings
 
@@ -190,6 +197,7 @@ def serve(
         "model_store": model_store,
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
+        "metrics_defined": read_definitions(metrics_config) if metrics_config else None,
         "trust": trust,
         "on_change": keeps_snapshot(snapshot, store, found),
     }

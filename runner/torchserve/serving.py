@@ -41,6 +41,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         cors=found.cors,
         certificate=found.certificate,
         host_metrics=found.host_metrics,
+        metrics_defined=found.metrics_defined,
         hidden_variables=found.hidden_variables,
     )
     return replace(settings, **{name: value for name, value in asked.items() if value is not None})

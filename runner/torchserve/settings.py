@@ -22,8 +22,10 @@ from runner.frontend.cors import Cors
 from runner.frontend.listener import Address, Certificate, Surface
 from runner.torchserve.addresses import address_of
 from runner.torchserve.allowed_urls import prefixes_of, why_not
+from runner.torchserve.metric_definitions import read_definitions
 from runner.torchserve.models import ModelDefaults, models_of
 from runner.torchserve.properties import Property, parse
+from runner.wire import MetricDefinition
 
 log = logging.getLogger("archive.server")
 
@@ -52,7 +54,7 @@ _APPLIED = frozenset(
         *("certificate_file", "private_key_file", "disable_token_authorization", "token_expiration_min"),
         *(f"{name}_{part}" for name in _RPC for part in ("address", "port")),
         *("enable_grpc_ssl", "enable_model_api", "enable_metrics_api", "blacklist_env_vars", "enable_envvars_config"),
-        *("disable_system_metrics", "allowed_urls", "use_env_allowed_urls"),
+        *("disable_system_metrics", "allowed_urls", "use_env_allowed_urls", "metrics_config"),
     }
 )
 #: What has an effect in TorchServe and none here → what happens instead.
@@ -64,7 +66,6 @@ _INSTEAD = {
     "decode_input_request": "JSON and text are decoded before a handler sees them",
     "default_service_handler": "an archive names its handler",
     "install_py_dep_per_model": "requirements are not installed",
-    "metrics_config": "what handlers measure is in /metrics under their own names",
     "metrics_mode": "/metrics always has them all, in Prometheus's format",
     "system_metrics_cmd": "what a machine does is for its own exporter",
     "workflow_store": "there are no workflows",
@@ -122,6 +123,7 @@ class TorchServeSettings:
     metrics_api: bool = True
     hidden_variables: str = ""
     host_metrics: bool = True
+    metrics_defined: Sequence[MetricDefinition] = field(default_factory=list)
     allowed_urls: Sequence[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -185,6 +187,7 @@ class _Reading:
             metrics_api=self._value("enable_metrics_api", _boolean, True),
             host_metrics=not self._flag("disable_system_metrics"),
             hidden_variables=self._value("blacklist_env_vars", _pattern, ""),
+            metrics_defined=self._value("metrics_config", lambda text: read_definitions(_file(text)), []),
             allowed_urls=self._prefixes,
             ignored=[*self._ignored(), *self._not_allowed()],
             properties={key: each.value for key, each in self._properties.items()},
