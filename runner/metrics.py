@@ -27,6 +27,20 @@ from runner.host_metrics import HOST, HostMetrics, exact
 _LABELS = ("model_name", "model_version")
 _MILLISECONDS = "In milliseconds."
 
+#: What the host is like, in the units of TorchServe's metrics.yaml.
+HOST_UNITS = {
+    **dict.fromkeys(("CPUUtilization", "MemoryUtilization", "DiskUtilization"), "Percent"),
+    **dict.fromkeys(("MemoryUsed", "MemoryAvailable", "GPUMemoryUsed"), "Megabytes"),
+    **dict.fromkeys(("DiskUsage", "DiskAvailable"), "Gigabytes"),
+    **dict.fromkeys(("GPUMemoryUtilization", "GPUUtilization"), "Percent"),
+}
+#: The same of everything that TorchServe has.
+TORCHSERVE_UNITS = {
+    **HOST_UNITS,
+    **dict.fromkeys(("Requests2XX", "Requests4XX", "Requests5XX", "ts_inference_requests_total"), "Count"),
+    **dict.fromkeys(("ts_inference_latency_microseconds", "ts_queue_latency_microseconds"), "Microseconds"),
+    **dict.fromkeys(("QueueTime", "WorkerThreadTime", "WorkerLoadTime", "PredictionTime"), "Milliseconds"),
+}
 #: TorchServe's counters of a model version, and how they are read.
 _TORCHSERVE_COUNTERS: dict[str, Callable[[ModelMetrics], float]] = {
     "ts_inference_requests_total": lambda model: model.latency.count + sum(model.failures.values()),
@@ -92,9 +106,10 @@ class Gauges:
 
 
 class Metrics(Collector):
-    """All models' metrics, as one Prometheus collector."""
+    """All models' metrics, as one Prometheus collector. `counting`: what makes a model version's counters."""
 
-    def __init__(self) -> None:
+    def __init__(self, counting: Callable[[str, str], ModelMetrics] = ModelMetrics) -> None:
+        self._counting = counting
         self._models: dict[tuple[str, str], ModelMetrics] = {}
         self._responses: dict[int, int] = {}
         self.gauges: Iterable[Gauges] = ()
@@ -104,7 +119,7 @@ class Metrics(Collector):
 
     def model(self, name: str, version: str) -> ModelMetrics:
         """The counters of a model version; one that comes back counts on."""
-        return self._models.setdefault((name, version), ModelMetrics(name, version))
+        return self._models.setdefault((name, version), self._counting(name, version))
 
     def response(self, status: int) -> None:
         """An HTTP answer to a prediction has gone out."""
@@ -127,6 +142,12 @@ class Metrics(Collector):
         chosen = CollectorRegistry()
         chosen.register(_Chosen(self._registry, frozenset(names)))
         return generate_latest(chosen)
+
+    def torchserve(self) -> Iterator[Metric]:
+        """Those that TorchServe has, without what handlers measure."""
+        yield from self._as_torchserve()
+        if self._host is not None:
+            yield from self._host.collect()
 
     def collect(self) -> Iterator[Metric]:
         yield from self._times()

@@ -31,7 +31,8 @@ from runner.frontend.management import Management
 from runner.frontend.predictions import Predictions
 from runner.frontend.tokens import KeyFileError, Tokens
 from runner.host_metrics import HostMetrics
-from runner.metrics import Metrics
+from runner.metrics import Gauges, Metrics
+from runner.metrics_log import MetricsLog
 from runner.pool.control import Control, Order
 from runner.pool.deployment import Deployment
 from runner.pool.registry import DuplicateVersion, Registry
@@ -61,7 +62,8 @@ class ServerSettings:
     keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any address without
     keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see environment variables
     that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `metrics_defined`: what holds for
-    metrics of handlers; `on_change` is called when
+    metrics of handlers; `metrics_log`: the folder of TorchServe's two logs of metrics, written every
+    `metrics_interval` seconds; `on_change` is called when
     other models are served than before, or other numbers of workers.
     """
 
@@ -86,6 +88,8 @@ class ServerSettings:
     hidden_variables: str = ""
     host_metrics: bool = True
     metrics_defined: Sequence[MetricDefinition] = ()
+    metrics_log: Path | None = None
+    metrics_interval: float = 60.0
     on_change: Callable[[Registry], None] | None = None
 
 
@@ -96,7 +100,8 @@ class Service:
         self.settings = settings
         self._progress = progress
         self.registry = Registry()
-        self.metrics = Metrics()
+        self._log = _metrics_log(settings)
+        self.metrics = Metrics(self._log.counting) if self._log else Metrics()
         if settings.host_metrics:
             self.metrics.add_host(HostMetrics())
         self.health = Health(self.registry)
@@ -118,6 +123,9 @@ class Service:
                 sockets.callback(self.listeners[-1].close)
             await self._serve(archives, ready)
 
+    def _gauges(self) -> list[Gauges]:
+        return [deployment.gauges() for deployment in self.registry]
+
     async def _serve(self, archives: Sequence[Order], ready: Callable[[Service], None]) -> None:
         settings = self.settings
         tokens = _tokens(settings)
@@ -136,6 +144,8 @@ class Service:
                 self._changed()
                 self.health.started = True
                 _settle_memory()
+                if self._log is not None:
+                    self._log.start(self.metrics, self._gauges)
                 ready(self)
                 await self._stop.wait()
         finally:
@@ -286,6 +296,8 @@ class Service:
             deployment.model.stop()
 
     async def _end(self, spawner: Spawner, control: Control) -> None:
+        if self._log is not None:
+            await self._log.stop()
         await asyncio.gather(*(deployment.supervisor.stop() for deployment in self.registry))
         await control.close()
         await spawner.close()
@@ -307,6 +319,13 @@ def run_service(
         loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _metrics_log(settings: ServerSettings) -> MetricsLog | None:
+    if settings.metrics_log is None:
+        return None
+    units = {each.name: each.unit for each in settings.metrics_defined}
+    return MetricsLog(settings.metrics_log, settings.metrics_interval, units)
 
 
 def _warn_when_open(address: Address, tokens: Tokens | None) -> None:

@@ -138,6 +138,12 @@ def announce(service: Service) -> None:
     help="A metrics.yaml of TorchServe's: units, types and dimensions of what handlers measure.",
 )
 @click.option(
+    "--metrics-log",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder for ts_metrics.log and model_metrics.log, as TorchServe writes them; /metrics stays.",
+)
+@click.option(
     "--snapshot",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to keep what is served in, for --ts-config; of the model store.",
@@ -166,6 +172,7 @@ def serve(
     key_file: Path | None,
     ts_config: Path | None,
     metrics_config: Path | None,
+    metrics_log: Path | None,
     snapshot: Path | None,
     trust: bool,
     log_level: str,
@@ -198,6 +205,7 @@ def serve(
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
         "metrics_defined": read_definitions(metrics_config) if metrics_config else None,
+        "metrics_log": metrics_log,
         "trust": trust,
         "on_change": keeps_snapshot(snapshot, store, found),
     }

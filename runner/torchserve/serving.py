@@ -42,6 +42,8 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         certificate=found.certificate,
         host_metrics=found.host_metrics,
         metrics_defined=found.metrics_defined,
+        metrics_log=found.metrics_log,
+        metrics_interval=found.metrics_interval,
         hidden_variables=found.hidden_variables,
     )
     return replace(settings, **{name: value for name, value in asked.items() if value is not None})

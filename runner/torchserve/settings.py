@@ -55,6 +55,7 @@ _APPLIED = frozenset(
         *(f"{name}_{part}" for name in _RPC for part in ("address", "port")),
         *("enable_grpc_ssl", "enable_model_api", "enable_metrics_api", "blacklist_env_vars", "enable_envvars_config"),
         *("disable_system_metrics", "allowed_urls", "use_env_allowed_urls", "metrics_config"),
+        *("metrics_mode", "metric_time_interval"),
     }
 )
 #: What has an effect in TorchServe and none here → what happens instead.
@@ -66,7 +67,6 @@ _INSTEAD = {
     "decode_input_request": "JSON and text are decoded before a handler sees them",
     "default_service_handler": "an archive names its handler",
     "install_py_dep_per_model": "requirements are not installed",
-    "metrics_mode": "/metrics always has them all, in Prometheus's format",
     "system_metrics_cmd": "what a machine does is for its own exporter",
     "workflow_store": "there are no workflows",
     "plugins_path": "there are no plugins",
@@ -79,13 +79,12 @@ _INSTEAD = {
 _AS_HERE = {
     "install_py_dep_per_model": "false",
     **dict.fromkeys(("limit_max_image_pixels", "decode_input_request"), "true"),
-    "metrics_mode": "prometheus",
 }
 #: Knobs of TorchServe's own machinery; nothing is lost without them.
 _MOOT = frozenset(
     {
         *("number_of_netty_threads", "netty_client_threads", "prefer_direct_buffer", "use_native_io", "io_ratio"),
-        *("keystore_pass", "keystore_type", "metric_time_interval", "model_metrics_auto_detect", "async_logging"),
+        *("keystore_pass", "keystore_type", "model_metrics_auto_detect", "async_logging"),
         *("model_server_home", "initial_worker_port", "initial_distribution_port"),
         *("cpp_log_config", "ts_open_inference_protocol", "ipex_enable", "ipex_gpu_enable", "cpu_launcher_enable"),
         *("cpu_launcher_args", "python", "vmargs", "debug", "version", "tsConfigFile", "logs", "plugins"),
@@ -124,6 +123,8 @@ class TorchServeSettings:
     hidden_variables: str = ""
     host_metrics: bool = True
     metrics_defined: Sequence[MetricDefinition] = field(default_factory=list)
+    metrics_log: Path | None = None
+    metrics_interval: float = 60.0
     allowed_urls: Sequence[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -188,6 +189,8 @@ class _Reading:
             host_metrics=not self._flag("disable_system_metrics"),
             hidden_variables=self._value("blacklist_env_vars", _pattern, ""),
             metrics_defined=self._value("metrics_config", lambda text: read_definitions(_file(text)), []),
+            metrics_log=self._metrics_log(),
+            metrics_interval=self._value("metric_time_interval", _natural, 0) or 60,
             allowed_urls=self._prefixes,
             ignored=[*self._ignored(), *self._not_allowed()],
             properties={key: each.value for key, each in self._properties.items()},
@@ -269,6 +272,10 @@ class _Reading:
                 self._check(self._properties[key], defaults)
         return defaults
 
+    def _metrics_log(self) -> Path | None:
+        mode = self._value("metrics_mode", _mode, "prometheus")
+        return None if mode == "prometheus" else Path(self._environment.get("METRICS_LOCATION") or "logs")
+
     def _check(self, found: Property, values: Mapping[str, Any]) -> None:
         for finding in check_values(values, self._file):
             if finding.is_error:
@@ -320,6 +327,12 @@ def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(f"expected true or false, not {text!r}")
     return text.lower() == "true"
+
+
+def _mode(text: str) -> str:
+    if text.lower() not in ("log", "prometheus", "legacy"):
+        raise ValueError(f"expected log, prometheus or legacy, not {text!r}")
+    return text.lower()
 
 
 def _negated(value: bool | None) -> bool | None:
