@@ -142,5 +142,5 @@ def _line(at: float, name: str, unit: str, value: float, dimensions: Mapping[str
     moment = datetime.fromtimestamp(at).isoformat(timespec="milliseconds").replace(".", ",")
     named = ",".join(f"{key}:{text}" for key, text in dimensions.items() if key not in _HOSTS)
     # A handler's text is no reason for a second line.
-    said = " ".join(f"{name}.{unit}:{value}|#{named}|#hostname:{HOST},timestamp:{int(at)}".splitlines())
+    said = " ".join(f"{name}.{unit}:{float(value)}|#{named}|#hostname:{HOST},timestamp:{int(at)}".splitlines())
     return f"{moment} - {said}\n"

@@ -129,6 +129,43 @@ def test_parameters_may_be_json_and_the_handler_another_one(tmp_path: Path) -> N
         assert server.describe("m")["loadedAtStartup"] is True
 
 
+def test_a_registration_that_was_refused_does_not_take_its_name(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store")
+    with running_server(store / "m1.0", "--model-store", store, cache=tmp_path / "cache") as server:
+        for wrong in ({"synchronous": "maybe"}, {"initial_workers": "some"}, {"batch_size": 0}):
+            assert register(server, url="other", **wrong)[0] == 400
+        assert register(server, url="other")[0] == 200
+        assert register(server, url="other")[0] == 409
+        assert server.predict(b"x", model="other").status_code == 200
+
+
+SLOW_TO_COME = """
+import os, time
+with open("come", "a") as file: file.write("x")
+while os.path.exists("wait") and os.path.getsize("come") > 1: time.sleep(0.01)
+def handle(data, context): return data and [row.get("body") for row in data]
+"""
+
+
+def test_a_model_can_be_unregistered_while_workers_join_it_and_comes_again(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store")
+    slow = write_model(store / "slow", SLOW_TO_COME, name="slow", config=ONE, wait="", come="")
+    with running_server(store / "m1.0", "--model-store", store, cache=tmp_path / "cache") as server:
+        assert register(server, url="slow") == (200, 'Model "slow" Version: 1.0 registered with 1 initial workers')
+        with ThreadPoolExecutor(1) as pool:
+            scaling = pool.submit(server.client.put, "/models/slow", params={"min_worker": 3, "synchronous": "true"})
+            while not [each for each in server.describe("slow")["workers"] if each["status"] == "LOADING"]:
+                pass
+            assert server.predict(b"x", model="slow").status_code == 200
+            assert server.client.delete("/models/slow").json() == {"status": 'Model "slow" unregistered'}
+            answer = scaling.result()
+        assert (answer.status_code, "being unregistered" in answer.json()["message"]) == (500, True)
+        (slow / "wait").unlink()
+        assert register(server, url="slow")[0] == 200
+        assert server.predict(b"x", model="slow").status_code == 200
+        assert server.stop() == 0
+
+
 def test_an_archive_without_a_manifest_is_served_by_its_handler(tmp_path: Path) -> None:
     bare = tmp_path / "bare.mar"
     with zipfile.ZipFile(bare, "w") as archive:
