@@ -125,6 +125,7 @@ class Metrics:
         self.model_name = model_name
         self._collected: list[wire.Metric] = []
         self._declared: dict[tuple[str, MetricTypes], CachedMetric] = {}
+        self._defined: dict[str, CachedMetric] = {}
         self._defined = {
             each.name: self.add_metric_to_cache(each.name, each.unit, each.dimensions, MetricTypes(each.type))
             for each in definitions
@@ -204,9 +205,15 @@ class Metrics:
         metric_type: MetricTypes = MetricTypes.COUNTER,
     ) -> CachedMetric:
         """Declare a metric; `get_metric` finds it again."""
-        metric = CachedMetric(self._collected, metric_name, unit, dimension_names, metric_type)
+        counted_as = self.type_of(metric_name, metric_type)
+        metric = CachedMetric(self._collected, metric_name, unit, dimension_names, counted_as)
         self._declared[metric_name, metric_type] = metric
         return metric
+
+    def type_of(self, name: str, said: MetricTypes) -> MetricTypes:
+        """How values of the metric add up: as is defined, else as its maker said."""
+        defined = self._defined.get(name)
+        return said if defined is None else defined.metric_type
 
     def get_metric(self, metric_name: str, metric_type: MetricTypes = MetricTypes.COUNTER) -> CachedMetric:
         """The metric declared under this name and type. Raises MetricsCacheKeyError when there is none."""
@@ -239,6 +246,11 @@ class Metrics:
 def collected_here() -> list[wire.Metric]:
     """Where metrics go that were not made by a context: with those of this worker's model; nowhere without one."""
     return [] if Metrics.of_worker is None else Metrics.of_worker._collected
+
+
+def type_here(name: str, said: MetricTypes) -> MetricTypes:
+    """`Metrics.type_of` of this worker's model; as said without one."""
+    return said if Metrics.of_worker is None else Metrics.of_worker.type_of(name, said)
 
 
 def _one_of(unit: str, known: tuple[str, ...], what: str) -> None:

@@ -110,6 +110,12 @@ def test_a_value_with_other_dimensions_than_defined_is_logged_and_dropped(define
     assert "do not match ['Kind', 'Level'], which are defined" in caplog.text
 
 
+def test_a_defined_metric_keeps_its_type_when_a_handler_declares_it_otherwise(defined):
+    defined.add_metric_to_cache("Seen", "count", ["Level"]).add_or_update(1, ["Model"])
+
+    assert defined.drain() == [wire.Metric("Seen", 1.0, "Count", "gauge", {"Level": "Model"})]
+
+
 def test_what_is_not_defined_is_as_the_call_says(defined):
     defined.add_counter("Other", 1)
 
