@@ -31,6 +31,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         max_request_size=found.max_request_size,
         unregister_timeout=found.unregister_timeout,
         model_store=found.model_store,
+        workflow_store=found.workflow_store,
         registers=found.model_api is not False,
         allowed_urls=found.allowed_urls,
         key_file=KEY_FILE if found.checks_tokens else None,
@@ -45,6 +46,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         metrics_log=found.metrics_log,
         metrics_interval=found.metrics_interval,
         hidden_variables=found.hidden_variables,
+        installs=found.installs,
     )
     return replace(settings, **{name: value for name, value in asked.items() if value is not None})
 
