@@ -23,6 +23,7 @@ _VERSION = {
     "required": True,
     "schema": {"type": "string"},
 }
+_WORKFLOW = {"name": "workflow", "in": "path", "required": True, "schema": {"type": "string"}}
 _MODEL_NAME = {
     "name": "model_name",
     "in": "query",
@@ -58,7 +59,7 @@ def _predict(parameters: list[dict[str, Any]]) -> dict[str, Any]:
         },
         **_errors(
             _400="The body is not what its content type says.",
-            _404="No such model or version.",
+            _404="No such model, version or workflow.",
             _413="The body is larger than the server's limit.",
             _500="The request ended its worker, twice.",
             _503="The handler failed on this row, the queue is full, or there is no worker.",
@@ -74,7 +75,7 @@ def _get(
 ) -> dict[str, Any]:
     responses = _ok(text, media)
     if parameters:
-        responses |= _errors(_404="No such model or version.")
+        responses |= _errors(_404="No such model, version or workflow.")
     return {"get": {"parameters": parameters or [], "responses": responses}}
 
 
@@ -107,7 +108,7 @@ def _act(method: str, text: str, parameters: list[dict[str, Any]]) -> dict[str, 
     refusals = _errors(
         _400="A parameter is missing or wrong.",
         _403="The server does not take this action.",
-        _404="No such model or version.",
+        _404="No such model, version or workflow.",
         _409="That version is registered already.",
         _500="Its workers cannot be started.",
     )
@@ -131,6 +132,27 @@ def _management() -> dict[str, Any]:
             **_act("delete", "Unregister: accepted requests are answered first.", one),
         },
         "/models/{model}/{version}/set-default": _act("put", "The version that answers when none is asked for.", one),
+    }
+
+
+_REGISTER_WORKFLOW = [
+    _parameter("url", "Name of an archive in the workflow store.", "string", required=True),
+    _parameter("workflow_name", "Serve it under this name.", "string"),
+    *(each for each in _REGISTER if each["name"] in ("response_timeout", "startup_timeout")),
+]
+
+
+def _workflows() -> dict[str, Any]:
+    return {
+        "/wfpredict/{workflow}": _predict([_WORKFLOW]),
+        "/workflows": {
+            **_get("Names and archives of the workflows."),
+            **_act("post", "Register a workflow: its models are started.", _REGISTER_WORKFLOW),
+        },
+        "/workflows/{workflow}": {
+            **_get("The workflow's archive and settings.", [_WORKFLOW]),
+            **_act("delete", "Unregister: accepted requests are answered first.", [_WORKFLOW]),
+        },
     }
 
 
@@ -160,6 +182,7 @@ def document() -> dict[str, Any]:
             "/v2/models/{model}/infer": _predict([_MODEL]),
             "/v2/models/{model}/versions/{version}/infer": _predict([_MODEL, _VERSION]),
             **_management(),
+            **_workflows(),
             "/ping": _get("Every model has a READY worker."),
             "/livez": _get("The server is alive."),
             "/readyz": _get("Every model can answer now."),

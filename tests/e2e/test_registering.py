@@ -159,7 +159,8 @@ def test_an_archive_without_a_manifest_is_served_by_its_handler(tmp_path: Path) 
         assert server.predict(b"x", model="bare").status_code == 200
 
 
-def test_an_archive_comes_from_an_allowed_address_and_from_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["flag", "config.properties"])
+def test_an_archive_comes_from_an_allowed_address_and_from_no_other(tmp_path: Path, way: str) -> None:
     elsewhere, store = tmp_path / "elsewhere", tmp_path / "store"
     elsewhere.mkdir()
     store.mkdir()
@@ -169,7 +170,9 @@ def test_an_archive_comes_from_an_allowed_address_and_from_no_other(tmp_path: Pa
     with ThreadingHTTPServer(("127.0.0.1", 0), pages) as site:
         threading.Thread(target=site.serve_forever).start()
         url = f"http://127.0.0.1:{site.server_port}/"
-        options = ("--model-store", store, "--allow-url", url)
+        (tmp_path / "config.properties").write_text(f"allowed_urls=file://.*,{url}.*\n")
+        allowing = ("--allow-url", url) if way == "flag" else ("--ts-config", tmp_path / "config.properties")
+        options = ("--model-store", store, *allowing)
         with running_server(*options, cache=tmp_path / "cache") as server:
             assert register(server, url=f"{url}far.mar")[0] == 200
             assert server.predict(b"x", model="far").status_code == 200
