@@ -28,9 +28,10 @@ class LogFile:
         """Add whole lines. Blocks; raises nothing for what the disk does."""
         if not lines:
             return
+        data = lines.encode("utf-8", "replace")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._make_room(data := lines.encode("utf-8", "replace"))
+            self._make_room(len(data))
             self._write(data)
             self._fails = False
         except OSError as error:
@@ -38,9 +39,9 @@ class LogFile:
                 log.error("%s: cannot be written, its lines are lost: %s", self._path, error.strerror or error)
             self._fails = True
 
-    def _make_room(self, data: bytes) -> None:
+    def _make_room(self, coming: int) -> None:
         size = self._path.stat().st_size if self._path.exists() else 0
-        if not size or size + len(data) <= self._most:
+        if not size or size + coming <= self._most:
             return
         for number in range(self._kept, 0, -1):
             older = self._numbered(number)

@@ -22,19 +22,12 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from runner.counting import Histogram, ModelMetrics
-from runner.host_metrics import HOST, HostMetrics, exact
+from runner.host_metrics import HOST, HOST_UNITS, HostMetrics, exact
 
 _LABELS = ("model_name", "model_version")
 _MILLISECONDS = "In milliseconds."
 
-#: What the host is like, in the units of TorchServe's metrics.yaml.
-HOST_UNITS = {
-    **dict.fromkeys(("CPUUtilization", "MemoryUtilization", "DiskUtilization"), "Percent"),
-    **dict.fromkeys(("MemoryUsed", "MemoryAvailable", "GPUMemoryUsed"), "Megabytes"),
-    **dict.fromkeys(("DiskUsage", "DiskAvailable"), "Gigabytes"),
-    **dict.fromkeys(("GPUMemoryUtilization", "GPUUtilization"), "Percent"),
-}
-#: The same of everything that TorchServe has.
+#: Units of TorchServe's metrics.yaml.
 TORCHSERVE_UNITS = {
     **HOST_UNITS,
     **dict.fromkeys(("Requests2XX", "Requests4XX", "Requests5XX", "ts_inference_requests_total"), "Count"),

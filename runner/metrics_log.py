@@ -24,9 +24,9 @@ from prometheus_client.samples import Sample
 
 from runner import wire
 from runner.counting import ModelMetrics
-from runner.host_metrics import HOST
+from runner.host_metrics import HOST, HOST_UNITS
 from runner.log_file import LogFile
-from runner.metrics import HOST_UNITS, TORCHSERVE_UNITS, Gauges, Metrics
+from runner.metrics import TORCHSERVE_UNITS, Gauges, Metrics
 
 log = logging.getLogger("archive.server")
 
@@ -98,7 +98,7 @@ class MetricsLog:
 
     def _write(self, families: Iterable[Metric], values: Iterable[_Value]) -> None:
         if self._lost:
-            log.warning("%d values of handlers are not in %s: too many in a second", self._lost, "model_metrics.log")
+            log.warning("%d values of handlers are not in model_metrics.log: too many in a second", self._lost)
             self._lost = 0
         now = time.time()
         told = [*self._told(families)]
