@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ class _Opened:
 
 class Deployer:
     """What every deployment of one server shares. `flags`: config keys of the command line; `envelope`: for archives
-    that name none."""
+    that name none; `metrics_defined`: units, types and dimensions of handlers' metrics."""
 
     def __init__(
         self,
@@ -121,6 +121,7 @@ class Deployer:
         *,
         trust: bool,
         envelope: str | None = None,
+        metrics_defined: Sequence[wire.MetricDefinition] = (),
         progress: Progress = silent,
     ) -> None:
         self._homes = homes
@@ -129,6 +130,7 @@ class Deployer:
         self._defaults = defaults
         self._envelope = envelope
         self._trust = trust
+        self._metrics_defined = metrics_defined
         self._progress = progress
 
     async def prepare(self, order: Order, *, at_startup: bool = False) -> Deployment:
@@ -230,6 +232,7 @@ class Deployer:
             precompiled=True,
             world=model.config.parallel.processes if model.config.parallel.torchrun else 0,
             visible=list(placement.spans[number]),
+            metrics=[*self._metrics_defined],
         )
 
 
