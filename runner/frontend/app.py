@@ -112,6 +112,7 @@ class App:
             yield Route("/token", self._token)
         if Surface.METRICS in self.surfaces:
             yield Route("/metrics", self._exposition)
+        yield Route("/", self._openapi, methods=["OPTIONS"])
         yield Route("/openapi.json", self._openapi)
         yield Route("/api-description", self._openapi)
         if self.predicts:
