@@ -71,7 +71,9 @@ def announce(service: Service) -> None:
         placement = deployment.placement
         model = f"{deployment.model.name} {deployment.model.version}"
         count = deployment.supervisor.size
-        workers = f"{count} worker{'' if count == 1 else 's'}"
+        processes = deployment.model.config.parallel.processes
+        spread = f" × {processes} processes" if processes > 1 else ""
+        workers = f"{count} worker{'' if count == 1 else 's'}{spread}"
         console.out(
             f"{console.bold('ready')}  {url}/predictions/{deployment.model.name}   {model}, {workers} × "
             f"{placement.threads} thread{'s' if placement.threads > 1 else ''} on {placement.kind}, "

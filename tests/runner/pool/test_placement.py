@@ -77,7 +77,7 @@ def test_torchruns_processes_have_a_gpu_each() -> None:
     placement = placed("cuda", FOUR_GPUS, parallelType="tp", torchrun={"nproc-per-node": 2})
     assert placement.spans == ((0, 1), (2, 3))
     assert placement.devices == ("cuda:0", "cuda:2")
-    assert placement.gpus == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+    assert placement.all_devices == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
 
 
 def test_a_worker_of_its_own_way_sees_as_many_gpus_as_it_takes() -> None:
