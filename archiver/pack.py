@@ -75,7 +75,7 @@ def write(
 
     Raises CannotWrite, and ArchiveError where a member cannot be read; then the target is as it was.
     """
-    with _publishing(form, target) as sink, progress(f"packing {target.name}", _total(members)) as advance:
+    with publishing(form, target) as sink, progress(f"packing {target.name}", _total(members)) as advance:
         files = [_write(sink, member, advance) for member in members]
         whole = with_files(manifest, files)
         listed = [*((file.path, file.sha256) for file in files), _write_manifest(sink, whole)]
@@ -110,7 +110,7 @@ def _softened(finding: Finding) -> Finding:
 
 
 @contextmanager
-def _publishing(form: Format, target: Path) -> Iterator[Sink]:
+def publishing(form: Format, target: Path) -> Iterator[Sink]:
     """A sink that becomes the target when the block ends, or nothing when it fails."""
     try:
         sink = form.sink(target)

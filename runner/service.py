@@ -8,7 +8,7 @@ import logging
 import resource
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ import uvloop
 from archiver.archive import Archive
 from archiver.errors import ArchiveError, CannotWrite, ServeFailed
 from archiver.progress import Progress, silent
+from archiver.workflow.naming import is_workflow
 from runner.deploying import Defaults, Deployer, no_defaults
 from runner.frontend.app import App
 from runner.frontend.control import Actions
@@ -30,14 +31,17 @@ from runner.frontend.listener import Address, Certificate, Listener, Surface
 from runner.frontend.management import Management
 from runner.frontend.predictions import Predictions
 from runner.frontend.tokens import KeyFileError, Tokens
+from runner.frontend.workflow_actions import WorkflowActions, models_from
 from runner.host_metrics import HostMetrics
 from runner.metrics import Metrics
 from runner.pool.control import Control, Order
 from runner.pool.deployment import Deployment
+from runner.pool.homes import Homes
 from runner.pool.registry import DuplicateVersion, Registry
 from runner.pool.spawner import Spawner, process_environment
 from runner.pool.supervisor import LoadError
-from runner.settings import declared
+from runner.settings import declared, preloads
+from runner.workflow.workflows import DuplicateWorkflow, NodesFailed, Workflows
 
 if TYPE_CHECKING:
     from runner.frontend.rpc.server import RpcServer
@@ -55,12 +59,13 @@ class ServerSettings:
     line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that
     answers when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at
     the end, `unregister_timeout`: when their model is taken out; `trust`: checkpoints may hold pickles beyond
-    torch's weights_only list; `model_store`: the folder whose archives may be registered over HTTP, `registers`:
-    whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`: requests need its
-    keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any address without
-    keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see environment variables
-    that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `on_change` is called when
-    other models are served than before, or other numbers of workers.
+    torch's weights_only list; `installs`: archives may install what they require; `model_store`: the folder whose
+    archives may be registered over HTTP, `workflow_store`: those of workflows, the model store when None;
+    `registers`: whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`:
+    requests need its keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any
+    address without keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see
+    environment variables that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `on_change`
+    is called when other models are served than before, or other numbers of workers.
     """
 
     listeners: Sequence[tuple[Address, frozenset[Surface]]]
@@ -72,7 +77,9 @@ class ServerSettings:
     drain_timeout: float = 30.0
     unregister_timeout: float = 120.0
     trust: bool = False
+    installs: bool = False
     model_store: Path | None = None
+    workflow_store: Path | None = None
     registers: bool = True
     allowed_urls: Sequence[str] = ()
     key_file: Path | None = None
@@ -99,6 +106,7 @@ class Service:
         self.health = Health(self.registry)
         self.listeners: list[Listener] = []
         self.rpc_addresses: list[Address] = []
+        self.workflows: Workflows | None = None
         self._stop = asyncio.Event()
         self._signals = 0
 
@@ -119,16 +127,19 @@ class Service:
         settings = self.settings
         tokens = _tokens(settings)
         self._watch_signals()
-        spawner = Spawner(_preloads(archives), process_environment(settings.hidden_variables))
-        deployer = self._deployer(spawner)
+        variables = process_environment(settings.hidden_variables)
+        spawner = Spawner(_preloads(archives, installs=settings.installs), variables)
+        homes = Homes(spawner, variables, installs=settings.installs)
+        deployer = self._deployer(homes)
         control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed_meanwhile)
+        self.workflows = self._workflows(control)
         servers = [self._http(listener, control, tokens) for listener in self.listeners]
         calls = [await self._rpc(address, surfaces, control, tokens) for address, surfaces in settings.rpc]
         spawner.start()
         pairs = zip(servers, self.listeners, strict=True)
         serving = asyncio.gather(*(http.serve(sockets=[listener.sock]) for http, listener in pairs))
         try:
-            if await self._deploy_all(archives, deployer):
+            if await self._until_stopped(self._deploy_all(archives, deployer)):
                 self._choose_defaults()
                 self._changed()
                 self.health.started = True
@@ -137,15 +148,16 @@ class Service:
                 await self._stop.wait()
         finally:
             self.health.draining = True
+            homes.stop()
             for http in servers:
                 http.should_exit = True
             await self._drain(asyncio.gather(serving, *(each.stop(settings.drain_timeout) for each in calls)))
             await self._end(spawner, control)
 
-    def _deployer(self, spawner: Spawner) -> Deployer:
+    def _deployer(self, homes: Homes) -> Deployer:
         settings = self.settings
         return Deployer(
-            spawner,
+            homes,
             self.metrics,
             settings.flags,
             settings.defaults,
@@ -168,6 +180,7 @@ class Service:
             tokens,
             listener.surfaces,
             settings.cors,
+            self._workflow_actions(allowed=manages),
         )
         certificate = settings.certificate if listener.address.secure else None
         try:
@@ -200,9 +213,23 @@ class Service:
         return server
 
     def _actions(self, control: Control, *, allowed: bool) -> Actions:
-        settings, store = self.settings, self.settings.model_store
-        downloads = Downloads(store, settings.allowed_urls) if store and settings.allowed_urls else None
-        return Actions(control, store, allowed=allowed, registers=settings.registers, downloads=downloads)
+        store = self.settings.model_store
+        registers, downloads = self.settings.registers, self._downloads(store)
+        return Actions(control, store, allowed=allowed, registers=registers, downloads=downloads)
+
+    def _downloads(self, store: Path | None) -> Downloads | None:
+        allowed = self.settings.allowed_urls
+        return Downloads(store, allowed) if store is not None and allowed else None
+
+    def _workflows(self, control: Control) -> Workflows:
+        store = self.settings.model_store
+        return Workflows(control, models_from(store, self._downloads(store)), self.settings.unregister_timeout)
+
+    def _workflow_actions(self, *, allowed: bool) -> WorkflowActions:
+        assert self.workflows is not None, "this is a bug: workflows come before their routes"
+        store = self.settings.workflow_store or self.settings.model_store
+        registers, downloads = self.settings.registers, self._downloads(store)
+        return WorkflowActions(self.workflows, store, downloads, allowed=allowed, registers=registers)
 
     def _choose_defaults(self) -> None:
         for name, version in self.settings.default_versions:
@@ -221,9 +248,9 @@ class Service:
         except CannotWrite as error:
             log.error("%s", error)
 
-    async def _deploy_all(self, archives: Sequence[Order], deployer: Deployer) -> bool:
-        """Deploy each archive; False when we were told to stop meanwhile."""
-        deploying = asyncio.gather(*(self._deploy(order, deployer) for order in archives))
+    async def _until_stopped(self, starting: Coroutine[Any, Any, None]) -> bool:
+        """Do what has to be done to become READY; False when we were told to stop meanwhile."""
+        deploying = asyncio.ensure_future(starting)
         stopped = asyncio.create_task(self._stop.wait())
         try:
             either: set[asyncio.Future[Any]] = {deploying, stopped}
@@ -237,6 +264,22 @@ class Service:
             stopped.cancel()
             await asyncio.gather(deploying, stopped, return_exceptions=True)
 
+    async def _deploy_all(self, archives: Sequence[Order], deployer: Deployer) -> None:
+        """Models and workflows beside each other."""
+        models = (self._deploy(order, deployer) for order in archives if not is_workflow(order.path))
+        workflows = (self._deploy_workflow(order) for order in archives if is_workflow(order.path))
+        await asyncio.gather(*models, *workflows)
+
+    async def _deploy_workflow(self, order: Order) -> None:
+        assert self.workflows is not None, "this is a bug: workflows come after their registry"
+        try:
+            await self.workflows.register(order.path, order.name, order.url)
+        except NodesFailed as error:
+            hint = f"its models are looked for in {self.settings.model_store or 'the folder of --model-store'}"
+            raise ServeFailed(str(error), hint=hint) from error
+        except DuplicateWorkflow as error:
+            raise ServeFailed(f"two archives hold the workflow `{error.name}`") from error
+
     async def _deploy(self, order: Order, deployer: Deployer) -> None:
         deployment = await deployer.prepare(order, at_startup=True)
         if order.workers is not None:
@@ -244,6 +287,7 @@ class Service:
         try:
             self.registry.add(deployment)
         except DuplicateVersion as error:
+            await deployment.supervisor.stop()
             raise ServeFailed(
                 f"two archives hold model `{error.name}` version {error.version}",
                 hint="give one another name: `archive serve a.mar other=b.mar`",
@@ -323,14 +367,14 @@ def _tokens(settings: ServerSettings) -> Tokens | None:
     return tokens
 
 
-def _preloads(archives: Sequence[Order]) -> list[str]:
-    """The union of what the archives want imported in the template, in order."""
-    wanted: dict[str, None] = {}
+def _preloads(archives: Sequence[Order], *, installs: bool) -> list[str]:
+    """What the archives want imported in the server's template; those with an environment have their own."""
+    wanted = []
     for order in archives:
         with Archive.open(order.path) as archive:
-            config, _ = declared(archive.config_text(), f"{order.path}", lenient=True).settle({}, None)
-        wanted |= dict.fromkeys(config.preload)
-    return [module for module in wanted if module != "torch"]
+            if not (installs and archive.manifest.requirements_file):
+                wanted.append(declared(archive.config_text(), f"{order.path}", lenient=True))
+    return preloads(wanted)
 
 
 def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
@@ -338,6 +382,8 @@ def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
     hint = f"`archive run {deployment.path} --input FILE` loads it in one process, for a debugger"
     if failure.kind == "UntrustedPickle":
         hint = "if you trust whoever made this archive: `archive serve --trust …`"
+    elif failure.kind == "ModuleNotFoundError" and deployment.lacks is not None:
+        hint = f"`archive serve --install-requirements …` installs what its {deployment.lacks} names"
     trace = "".join(f"\n  {line}" for line in failure.trace)
     return ServeFailed(
         f"model `{deployment.model.name}` failed to load: {failure.kind}: {failure.message}{trace}",

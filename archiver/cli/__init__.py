@@ -29,6 +29,7 @@ COMMANDS: dict[str, Entry] = {
     "optimize": Entry(
         "runner.cli.optimize:optimize", "Pack weights and code in the form in which they are served.", "Build"
     ),
+    "workflow": Entry("archiver.cli.workflow:workflow", "Pack a workflow of several models.", "Build"),
     "validate": Entry("archiver.cli.validate:validate", "Check configs, projects and archives.", "Build"),
     "schema": Entry("archiver.cli.schema:schema", "Print a JSON Schema.", "Build"),
     "inspect": Entry("archiver.cli.inspect:inspect", "Show what is in an archive.", "Archives"),

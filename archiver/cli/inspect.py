@@ -11,8 +11,11 @@ import click
 
 from archiver.archive import Archive, MemberInfo
 from archiver.cli import console
+from archiver.cli.workflow import node_line
 from archiver.config.findings import Finding
 from archiver.manifest import COMPILED_CODE, Manifest
+from archiver.workflow.archive import WorkflowArchive, open_workflow
+from archiver.workflow.naming import is_workflow
 
 #: What an environment says of the machine.
 _MACHINE = ("torch", "python", "device")
@@ -23,6 +26,9 @@ _MACHINE = ("torch", "python", "device")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def inspect(file: Path, as_json: bool) -> None:
     """Show manifest, effective config, files, digest and problems of an archive."""
+    if is_workflow(file):
+        _show_workflow(open_workflow(file), as_json=as_json)
+        return
     with Archive.open(file) as archive:
         config, problems = _config(archive)
         if as_json:
@@ -39,6 +45,18 @@ def inspect(file: Path, as_json: bool) -> None:
             console.out(line)
         for finding in problems:
             console.out(console.finding_text(finding))
+
+
+def _show_workflow(found: WorkflowArchive, *, as_json: bool) -> None:
+    """Its nodes, what each is, and where its answer goes."""
+    graph = found.spec.graph
+    if as_json:
+        nodes = {node.name: {**asdict(node), "after": graph.after[node.name]} for node in found.spec.nodes.values()}
+        console.out_json({"path": str(found.path), "name": found.name, "handler": found.handler, "nodes": nodes})
+        return
+    console.out(f"{console.bold(found.name)}  {found.path}, a workflow")
+    for node in found.spec.nodes.values():
+        console.out(f"  {node_line(node, graph)}")
 
 
 def _config(archive: Archive) -> tuple[list[dict[str, Any]], list[Finding]]:

@@ -17,6 +17,7 @@ from archiver.config.render.verdict import Verdict
 from archiver.config.source import MAX_SIZE
 from archiver.config.validate import check_config, config_missing, examine_project
 from archiver.errors import ArchiveError, UsageError
+from archiver.workflow.naming import SUFFIX, is_workflow
 
 #: TorchServe's examples write it with either sign.
 _CONFIG = re.compile(r"model[-_]config.*\.ya?ml\Z")
@@ -42,8 +43,8 @@ Result = tuple[str, list[Finding]]
 def validate(paths: tuple[Path, ...], format_: str | None, strict: bool, quiet: bool) -> None:
     """Check model configs, archive.yaml projects and the configs inside archives.
 
-    PATHS are files, folders to search (model-config*.yaml, archive.yaml, *.mar), or - for standard input. Without
-    PATHS the current folder is searched. Exit codes: 0 clean, 1 findings, 2 usage.
+    PATHS are files, folders to search (model-config*.yaml, archive.yaml, *.mar, *.war), or - for standard input.
+    Without PATHS the current folder is searched. Exit codes: 0 clean, 1 findings, 2 usage.
     """
     results = list(_check_all(paths or (Path(),)))
     if not results:
@@ -97,7 +98,7 @@ def _is_unpacked(folder: Path) -> bool:
 
 
 def _is_ours(name: str) -> bool:
-    return _CONFIG.match(name) is not None or name in _PROJECT or name.endswith(".mar")
+    return _CONFIG.match(name) is not None or name in _PROJECT or name.endswith((".mar", SUFFIX))
 
 
 def _check(path: Path, seen: set[Path]) -> Iterator[Result]:
@@ -107,7 +108,9 @@ def _check(path: Path, seen: set[Path]) -> Iterator[Result]:
     if path.resolve() in seen:
         return
     seen.add(path.resolve())
-    if path.is_dir() or path.name.endswith(_ARCHIVES):
+    if is_workflow(path):
+        yield _check_workflow(path)
+    elif path.is_dir() or path.name.endswith(_ARCHIVES):
         yield _check_archive(path)
     elif path.name in _PROJECT:
         yield from _check_project(path, seen)
@@ -131,6 +134,22 @@ def _check_project(path: Path, seen: set[Path]) -> Iterator[Result]:
     yield str(path), project.findings
     if config is not None:
         yield from _check(config, seen)
+
+
+def _check_workflow(path: Path) -> Result:
+    """The spec inside; an archive that cannot be opened is a finding like any other."""
+    from archiver.archive import Archive
+    from archiver.workflow.archive import read_manifest
+    from archiver.workflow.spec import read_spec
+
+    try:
+        with Archive.open(path) as archive:
+            manifest = read_manifest(archive)
+            text = archive.read(manifest.spec_file)
+    except ArchiveError as error:
+        return str(path), [Finding(error.code, Severity.ERROR, Where(str(path)), error.message, error.hint)]
+    file = f"{path}/{manifest.spec_file}"
+    return file, read_spec(text, file, has_handler=manifest.handler is not None)[1]
 
 
 def _check_archive(path: Path) -> Result:

@@ -146,10 +146,13 @@ def _unknown(schema: Schema, values: Any, path: Path, source: Source) -> Iterato
     known = properties(schema)
     if not isinstance(values, Mapping) or not known:
         return
+    others: Schema | bool | None = block(schema).get("additionalProperties")
     for key, value in values.items():
         if key in known:
             yield from _unknown(known[key], value, (*path, key), source)
             continue
+        if isinstance(others, dict):
+            yield from _unknown(others, value, (*path, key), source)
         finding = _unknown_key(block(schema), key, path, source)
         if finding is not None:
             yield Fault((*path, key), finding, known=False)

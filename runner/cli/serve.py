@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,33 +67,42 @@ def announce(service: Service) -> None:
     from runner.frontend.listener import Surface
 
     url = service.address_of(Surface.INFERENCE)
-    for deployment in service.registry:
-        placement = deployment.placement
-        model = f"{deployment.model.name} {deployment.model.version}"
-        count = deployment.supervisor.size
-        processes = deployment.model.config.parallel.processes
-        spread = f" × {processes} processes" if processes > 1 else ""
-        workers = f"{count} worker{'' if count == 1 else 's'}{spread}"
-        console.out(
-            f"{console.bold('ready')}  {url}/predictions/{deployment.model.name}   {model}, {workers} × "
-            f"{placement.threads} thread{'s' if placement.threads > 1 else ''} on {placement.kind}, "
-            f"batches up to {deployment.model.config.batch_size}"
-        )
-    first = next((deployment.model.name for deployment in service.registry), None)
-    if first is None:
+    management, metrics = (service.address_of(surface) for surface in (Surface.MANAGEMENT, Surface.METRICS))
+    ready = [*_ready_for_requests(service)]
+    for path, what in ready:
+        console.out(f"{console.bold('ready')}  {url}{path}   {what}")
+    if not ready:
         console.out(f"{console.bold('ready')}  {url}   no model yet")
         console.out(
-            f"try    curl -X POST '{service.address_of(Surface.MANAGEMENT)}/models?url=ARCHIVE'   "
-            "registers one of the model store; Ctrl-C stops"
+            f"try    curl -X POST '{management}/models?url=ARCHIVE'   registers one of the model store; Ctrl-C stops"
         )
         return
-    console.out(f"try    curl {url}/predictions/{first} -H 'Content-Type: application/json' -d @input.json")
-    management, metrics = (service.address_of(surface) for surface in (Surface.MANAGEMENT, Surface.METRICS))
+    first, _ = ready[0]
+    console.out(f"try    curl {url}{first} -H 'Content-Type: application/json' -d @input.json")
     for address in service.rpc_addresses:
         console.out(f"grpc   {address.host}:{address.port}")
-    pages = ((management, f"/models/{first}"), (metrics, "/metrics"), (url, "/openapi.json"))
+    described = first.replace("/predictions/", "/models/").replace("/wfpredict/", "/workflows/")
+    pages = ((management, described), (metrics, "/metrics"), (url, "/openapi.json"))
     see = "  ".join(f"{address}{page}" for address, page in pages if address is not None)
     console.out(f"see    {see}   Ctrl-C stops")
+
+
+def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
+    """Paths and what answers there. The nodes of a workflow are its own affair."""
+    for workflow in service.workflows or ():
+        yield f"/wfpredict/{workflow.name}", f"workflow of {len(workflow.models)} nodes"
+    for deployment in service.registry:
+        if deployment.workflow is not None:
+            continue
+        placement, model, count = deployment.placement, deployment.model, deployment.supervisor.size
+        processes = model.config.parallel.processes
+        spread = f" × {processes} processes" if processes > 1 else ""
+        yield (
+            f"/predictions/{model.name}",
+            f"{model.name} {model.version}, {count} worker{'' if count == 1 else 's'}{spread} × {placement.threads} "
+            f"thread{'s' if placement.threads > 1 else ''} on {placement.kind}, "
+            f"batches up to {model.config.batch_size}",
+        )
 
 
 @click.command()
@@ -115,6 +124,11 @@ def announce(service: Service) -> None:
     "--model-store",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder whose archives may be registered over HTTP.",
+)
+@click.option(
+    "--workflow-store",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder whose workflow archives may be registered over HTTP; default: the model store.",
 )
 @click.option(
     "--allow-url",
@@ -139,6 +153,9 @@ def announce(service: Service) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to keep what is served in, for --ts-config; of the model store.",
 )
+@click.option(
+    "--install-requirements", is_flag=True, help="Let archives install what they require, each set of it apart."
+)
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
     "--log-level",
@@ -158,11 +175,13 @@ def serve(
     max_request_size: int | None,
     drain_timeout: float,
     model_store: Path | None,
+    workflow_store: Path | None,
     allow_urls: tuple[str, ...],
     models: str | None,
     key_file: Path | None,
     ts_config: Path | None,
     snapshot: Path | None,
+    install_requirements: bool,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -190,8 +209,10 @@ def serve(
         "max_request_size": max_request_size,
         "drain_timeout": drain_timeout,
         "model_store": model_store,
+        "workflow_store": workflow_store,
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
+        "installs": install_requirements or None,
         "trust": trust,
         "on_change": keeps_snapshot(snapshot, store, found),
     }

@@ -27,7 +27,6 @@ _WITHOUT_EFFECT = {
     "log_config": "the log goes to stderr; in the background to logs/ts_log.log",
     "cpp_log_config": "there is no C++ backend",
     "plugins_path": "there are no plugins",
-    "workflow_store": "there are no workflows",
 }
 
 
@@ -38,12 +37,16 @@ _WITHOUT_EFFECT = {
 @click.option("--foreground", is_flag=True, help="Stay in the foreground.")
 @click.option("--ts-config", type=click.Path(dir_okay=False, path_type=Path), help="config.properties.")
 @click.option("--model-store", type=click.Path(file_okay=False, path_type=Path), help="Folder of the archives.")
+@click.option(
+    "--workflow-store",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the workflow archives; default: the model store.",
+)
 @click.option("--models", metavar="[NAME=]FILE ...", help="Archives to start with, or all.")
 @click.option("--no-config-snapshots", "--ncs", is_flag=True, help="Taken and without effect: see --snapshot.")
 @click.option("--snapshot", type=click.Path(dir_okay=False, path_type=Path), help="File to keep what is served in.")
 @click.option("--disable-token-auth", "--dt", is_flag=True, help="Requests need no key.")
 @click.option("--enable-model-api", is_flag=True, help="Models can be registered and unregistered over HTTP.")
-@click.option("--workflow-store", hidden=True)
 @click.option("--log-config", hidden=True)
 @click.option("--cpp-log-config", hidden=True)
 @click.option("--plugins-path", "--ppath", hidden=True)
@@ -55,6 +58,7 @@ def torchserve(
     foreground: bool,
     ts_config: Path | None,
     model_store: Path | None,
+    workflow_store: Path | None,
     models: str | None,
     no_config_snapshots: bool,
     snapshot: Path | None,
@@ -86,6 +90,7 @@ def torchserve(
                 console.note(f"--{option.replace('_', '-')} has no effect: {_WITHOUT_EFFECT[option]}")
         names = ",".join([models, *more]) if models else None
         found = _settings(ts_config, disable_token_auth, enable_model_api)
+        found = replace(found, workflow_store=workflow_store or found.workflow_store)
         _serve(found, model_store, names, snapshot)
 
 

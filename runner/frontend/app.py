@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from runner.frontend import openapi
-from runner.frontend.bodies import Receive, Scope, Send
+from runner.frontend.bodies import Message, Receive, Scope, Send
 from runner.frontend.control import Actions
 from runner.frontend.cors import Cors
 from runner.frontend.doors import Doors
@@ -23,6 +23,8 @@ from runner.frontend.openinference import OpenInference
 from runner.frontend.predictions import PREFIX, Predictions
 from runner.frontend.problems import problem
 from runner.frontend.tokens import KeyFileError, Tokens, authorization_of
+from runner.frontend.workflow_actions import WorkflowActions
+from runner.frontend.workflow_predictions import WorkflowPredictions
 from runner.metrics import Metrics
 from runner.pool.registry import Registry
 
@@ -42,12 +44,14 @@ class App:
         tokens: Tokens | None = None,
         surfaces: frozenset[Surface] = EVERYTHING,
         cors: Cors | None = None,
+        workflows: WorkflowActions | None = None,
     ) -> None:
         self.tokens = tokens
         self.cors = cors
         self.surfaces = surfaces
         self._registry = registry
         self._metrics = metrics
+        self._workflows = workflows
         self.predictions = Predictions(registry, metrics, max_request_size)
         routes = [*self._routes(Management(registry, self.predictions), actions, health)]
         self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem})
@@ -63,11 +67,24 @@ class App:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.tokens is not None and not _allowed(self.tokens, scope):
-            await respond(problem("token"))(scope, receive, send)
+            await respond(problem("token"))(scope, receive, self._with_id(scope, send))
         elif scope["type"] == "http" and scope["path"].startswith(PREFIX) and self.predicts:
             await self.predictions(scope, receive, send)
         else:
-            await self._rest(scope, receive, send)
+            await self._rest(scope, receive, self._with_id(scope, send))
+
+    def _with_id(self, scope: Scope, send: Send) -> Send:
+        """Every answer has an x-request-id, as TorchServe's have."""
+
+        async def sends(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message["headers"] = [*message.get("headers", ())]
+                if all(name != b"x-request-id" for name, _ in headers):
+                    given = dict(scope["headers"]).get(b"x-request-id")
+                    headers.append((b"x-request-id", self.predictions.request_id(given)))
+            await send(message)
+
+        return sends
 
     def _routes(self, management: Management, actions: Actions, health: Health) -> Iterator[Route]:
         """In the order in which they are tried: those whose first part is a model's name come last."""
@@ -76,10 +93,14 @@ class App:
         if self.predicts:
             yield from OpenInference(self.predictions, health).routes()
             yield from doors.routes()
+            if self._workflows is not None:
+                yield from WorkflowPredictions(self._workflows.workflows, self.predictions).routes()
         if Surface.MANAGEMENT in self.surfaces:
             yield from doors.kserve_models()
             yield from management.routes()
             yield from actions.routes()
+            if self._workflows is not None:
+                yield from self._workflows.routes()
             yield Route("/token", self._token)
         if Surface.METRICS in self.surfaces:
             yield Route("/metrics", self._exposition)

@@ -23,6 +23,7 @@ from runner.frontend.management import respond
 from runner.frontend.model_store import NoSuchArchive, NotInStore, find
 from runner.frontend.problems import Problem, problem
 from runner.pool.control import CleanUpTimeout, Control, Order
+from runner.pool.environments import RequirementsFailed, Stopping
 from runner.pool.link import LoadError
 from runner.pool.registry import DefaultVersion, DuplicateVersion, UnknownModel, UnknownVersion
 
@@ -39,6 +40,10 @@ _SETTINGS = {
 }
 _LARGEST_BODY = 65_536
 _UNDER_WAY = ("Processing worker updates...", 202)
+
+
+class NodeOfWorkflow(Exception):
+    """The model comes and goes with its workflow."""
 
 
 class BadParameter(ValueError):
@@ -82,7 +87,7 @@ class Actions:
 
         async def endpoint(request: Request) -> Response:
             try:
-                asked = await _parameters(request)
+                asked = await parameters(request)
             except BadParameter as error:
                 return respond(problem("bad-request", reason=str(error)))
             path = request.path_params
@@ -121,7 +126,7 @@ class Actions:
             raise BadParameter("Parameter url is required.")
         _check_runtime(asked.get("runtime"))
         waits = _flag(asked, "synchronous", default=True)
-        settings = {key: _number(asked, name, 1) for name, key in _SETTINGS.items() if name in asked}
+        settings = settings_of(asked)
         workers = _number(asked, "initial_workers", 0) if "initial_workers" in asked else None
         if self._downloads is not None and "://" in url:
             url = await asyncio.to_thread(self._downloads.fetch, url)
@@ -152,6 +157,9 @@ class Actions:
         return f'Default version successfully updated for model "{model}" to "{version}"'
 
     async def _unregister(self, model: str, version: str | None, _: Mapping[str, str]) -> str:
+        workflow = self._control.find(model, version).workflow
+        if workflow is not None:
+            raise NodeOfWorkflow(f'Model "{model}" is a node of workflow "{workflow}": unregister the workflow.')
         await self._control.unregister(model, version)
         return f'Model "{model}" unregistered'
 
@@ -176,9 +184,12 @@ _SITUATIONS: dict[type[Exception], str] = {
     CleanUpTimeout: "clean-up",
     DuplicateVersion: "duplicate-version",
     LoadError: "load-failed",
+    NodeOfWorkflow: "node",
     NoSuchArchive: "archive",
     AlreadyThere: "archive-exists",
     DownloadFailed: "download",
+    RequirementsFailed: "requirements",
+    Stopping: "stopped",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 
@@ -186,12 +197,17 @@ _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInSto
 def _refusal(error: Exception, model: str, version: str | None) -> Problem:
     situation = _SITUATIONS.get(type(error))
     if situation is None:
-        return problem("bad-request", reason=_words(error))
+        return problem("bad-request", reason=words(error))
     model, version = getattr(error, "name", model), getattr(error, "version", version)
-    return problem(situation, model=model, version=version, reason=_words(error))
+    return problem(situation, model=model, version=version, reason=words(error))
 
 
-async def _parameters(request: Request) -> Mapping[str, str]:
+def settings_of(asked: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters of a registration that are config keys. Raises BadParameter."""
+    return {key: _number(asked, name, 1) for name, key in _SETTINGS.items() if name in asked}
+
+
+async def parameters(request: Request) -> Mapping[str, str]:
     """The query's, over those of a JSON object in the body. Raises BadParameter."""
     if not request.headers.get("content-type", "").startswith("application/json"):
         return request.query_params
@@ -207,7 +223,7 @@ async def _parameters(request: Request) -> Mapping[str, str]:
     return {**plain, **request.query_params}
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
     """The sentence, and the findings of a config that is wrong."""
     findings = getattr(error, "findings", ())
     return " ".join([str(error), *map(str, findings)])

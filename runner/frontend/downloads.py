@@ -23,7 +23,7 @@ _HOPS = 5
 _SECONDS = 60
 _CHUNK = 1 << 20
 _PORTS = {"http": 80, "https": 443}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.(?:mar|tar\.gz|tgz)")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.(?:mar|tar\.gz|tgz|war)")
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 

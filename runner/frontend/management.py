@@ -19,6 +19,10 @@ from runner.pool.registry import Registry, UnknownModel, UnknownVersion
 _PAGE = 100
 
 
+class BadPage(ValueError):
+    """What a list is asked for is no page; the message is for the client."""
+
+
 class Management:
     """The part of the management API that reads; what acts is in `control.py`."""
 
@@ -35,12 +39,10 @@ class Management:
 
     async def list_models(self, request: Request) -> Response:
         """Names and archives, a page at a time (`limit`, `next_page_token`)."""
-        asked = request.query_params
         try:
-            page = self.page(int(asked.get("next_page_token", "0")), int(asked.get("limit", str(_PAGE))))
-        except ValueError:
-            return respond(problem("bad-request", reason="limit and next_page_token must be whole numbers."))
-        return JSONResponse(page)
+            return JSONResponse(self.page(*asked_page(request)))
+        except BadPage as error:
+            return respond(problem("bad-request", reason=str(error)))
 
     async def describe(self, request: Request) -> Response:
         name, version = request.path_params["model"], request.path_params.get("version")
@@ -60,14 +62,9 @@ class Management:
         return described
 
     def page(self, start: int, limit: int) -> dict[str, Any]:
-        """The models from number `start` on; a limit that makes no sense is TorchServe's."""
-        limit = limit if 0 < limit <= _PAGE else _PAGE
-        all_models = self._registry.defaults()
-        page = all_models[start : start + limit]
-        body: dict[str, Any] = {"models": [{"modelName": d.model.name, "modelUrl": d.url} for d in page]}
-        if start + limit < len(all_models):
-            body["nextPageToken"] = str(start + limit)
-        return body
+        """The models from number `start` on."""
+        models = [{"modelName": each.model.name, "modelUrl": each.url} for each in self._registry.defaults()]
+        return page_of("models", models, start, limit)
 
     def described(self, name: str, version: str | None) -> list[dict[str, Any]] | Problem:
         """One version, the default one, or `all`; always a list, as TorchServe answers."""
@@ -81,13 +78,32 @@ class Management:
         return [describe(deployment) for deployment in found]
 
 
+def asked_page(request: Request) -> tuple[int, int]:
+    """`next_page_token` and `limit` of a list. Raises BadPage."""
+    asked = request.query_params
+    try:
+        return int(asked.get("next_page_token", "0")), int(asked.get("limit", str(_PAGE)))
+    except ValueError:
+        raise BadPage("limit and next_page_token must be whole numbers.") from None
+
+
+def page_of(name: str, items: list[dict[str, Any]], start: int, limit: int) -> dict[str, Any]:
+    """A list's items from number `start` on; a limit that makes no sense is TorchServe's."""
+    limit = limit if 0 < limit <= _PAGE else _PAGE
+    body: dict[str, Any] = {name: items[start : start + limit]}
+    if start + limit < len(items):
+        body["nextPageToken"] = str(start + limit)
+    return body
+
+
 def respond(answer: Problem) -> Response:
     """A problem as a Starlette response."""
     return Response(answer.body(), answer.status, answer.headers, "application/json")
 
 
 def describe(deployment: Deployment) -> dict[str, Any]:
-    """TorchServe's keys first, then `status`, `settings`, `applied`, `placement`, `archive` and `lastError`."""
+    """TorchServe's keys first, then `status`, `settings`, `applied`, `placement`, `environment`, `archive` and
+    `lastError`."""
     model, config, supervisor = deployment.model, deployment.model.config, deployment.supervisor
     error = supervisor.last_error
     least, most = deployment.declared_workers()
@@ -108,7 +124,7 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "parallelLevel": config.parallel.accelerators if config.parallel.accelerators > 1 else 0,
         "continuousBatching": config.continuous_batching,
         "useJobTicket": config.use_job_ticket,
-        "useVenv": False,
+        "useVenv": deployment.environment is not None,
         **_sequences(config),
         "deviceType": deployment.placement.kind.replace("cuda", "gpu"),
         "deviceIds": [*config.device_ids] if config.device_ids else None,
@@ -120,6 +136,7 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "applied": deployment.report(),
         "notApplied": deployment.not_applied,
         "placement": _placement(deployment),
+        "environment": _environment(deployment),
         "archive": {"digest": deployment.digest, "manifest": deployment.manifest},
         "lastError": error and {"type": error.kind, "message": error.message, "trace": error.trace},
     }
@@ -148,6 +165,12 @@ def _worker(link: Link) -> dict[str, Any]:
         "device": link.device,
         "loadSeconds": round(link.loaded.seconds, 3) if link.loaded else None,
     }
+
+
+def _environment(deployment: Deployment) -> dict[str, Any] | None:
+    """Of the model's own requirements; None for the server's."""
+    found = deployment.environment
+    return None if found is None else {"path": str(found.path), "installed": [*found.installed]}
 
 
 def _placement(deployment: Deployment) -> dict[str, Any]:

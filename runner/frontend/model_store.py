@@ -14,8 +14,8 @@ class NoSuchArchive(NotInStore):
     """The store has no archive of that name, or the name leads out of it."""
 
 
-def find(store: Path | None, url: str) -> Path:
-    """The archive of that name. Raises NotInStore."""
+def find(store: Path | None, url: str, absent: str = "Model not found at") -> Path:
+    """The archive of that name. `absent`: how the client is told that there is none. Raises NotInStore."""
     if store is None:
         raise NotInStore("No model store: start the server with --model-store DIR.")
     if "://" in url:
@@ -25,5 +25,5 @@ def find(store: Path | None, url: str) -> Path:
     if not found.is_relative_to(root) or found == root:
         raise NoSuchArchive(f"Relative path is not allowed in url: {url}")
     if not found.exists():
-        raise NoSuchArchive(f"Model not found at: {url}")
+        raise NoSuchArchive(f"{absent}: {url}")
     return found

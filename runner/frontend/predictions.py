@@ -167,6 +167,15 @@ class Predictions:
     ) -> wire.Reply | Problem | Stream:
         if isinstance(target, Problem):
             return target
+        row = await self.row(extra, scope, request_id, receive)
+        if isinstance(row, Problem):
+            return row
+        if scope.get("http_version") == "1.0":
+            return await self.run(target, row, receive)
+        return await self.stream(target, row, receive)
+
+    async def row(self, extra: Extra, scope: Scope, request_id: bytes, receive: Receive) -> wire.Row | Problem:
+        """The request as a row, or why it is none. Raises ClientGone."""
         if scope["method"] not in _METHODS:
             return problem("method")
         headers = dict(scope["headers"])
@@ -178,10 +187,7 @@ class Predictions:
         except BadForm as error:
             return problem("bad-request", reason=str(error))
         packed = wire.pack_headers([*scope["headers"], *extra.headers])
-        row = wire.Row(request_id.decode("latin-1"), [*params, *extra.params], packed)
-        if scope.get("http_version") == "1.0":
-            return await self.run(target, row, receive)
-        return await self.stream(target, row, receive)
+        return wire.Row(request_id.decode("latin-1"), [*params, *extra.params], packed)
 
     async def stream(self, target: Deployment, row: wire.Row, receive: Receive) -> wire.Reply | Problem | Stream:
         """Have the row answered: in one piece, or as a stream that has begun. Raises ClientGone."""

@@ -45,9 +45,22 @@ TABLE: dict[str, _Row] = {
     "version": _Row(
         404, "ModelVersionNotFoundException", "Model version: {version} does not exist for model: {model}"
     ),
+    "node": _Row(409, "ConflictStatusException", "{reason}"),
+    "workflow": _Row(404, "WorkflowNotFoundException", "Workflow not found: {workflow}"),
+    "workflow-archive": _Row(404, "WorkflowNotFoundException", "{reason}"),
+    "workflow-spec": _Row(400, "InvalidWorkflowException", "{reason}"),
+    "workflow-exists": _Row(409, "ConflictStatusException", "Workflow {workflow} is already registered."),
+    "workflow-failed": _Row(500, "WorkflowException", "{reason}"),
+    "workflow-timeout": _Row(
+        504, "RequestTimeoutException", "No answer within {milliseconds} ms (timeout-ms), asked {attempts} times."
+    ),
+    "workflow-answers": _Row(
+        500, "WorkflowException", "The answer of node {node} is no text, and cannot stand in a JSON object."
+    ),
     "archive": _Row(404, "ModelNotFoundException", "{reason}"),
     "archive-exists": _Row(409, "ConflictStatusException", "{reason}"),
     "download": _Row(400, "DownloadArchiveException", "{reason}"),
+    "requirements": _Row(400, "ModelException", "{reason}"),
     "default-version": _Row(403, "InvalidModelVersionException", "Cannot remove default version for model {model}"),
     "duplicate-version": _Row(
         409, "ConflictStatusException", "Model version {version} is already registered for model {model}"

@@ -28,6 +28,8 @@ from typing import Any
 log = logging.getLogger("archive.server")
 
 INFERENCE, MANAGEMENT, API = "inference", "management", "API"
+_MANAGED = ("/models", "/workflows")
+_BELOW_MANAGED = ("/models/", "/workflows/")
 _EXPIRES = "expiration time"
 _BYTES = 24
 #: Routes that need no key: health, what the server measures, and what it can do.
@@ -138,7 +140,7 @@ def purpose_of(method: str, path: str) -> str | None:
         return None
     if path == "/token":
         return API
-    manages = path == "/models" or path.startswith("/models/")
+    manages = path in _MANAGED or path.startswith(_BELOW_MANAGED)
     predicts = method == "POST" and path.endswith("/invoke")  # SageMaker's way to a prediction
     return MANAGEMENT if manages and not predicts else INFERENCE
 

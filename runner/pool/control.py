@@ -25,7 +25,8 @@ class CleanUpTimeout(Exception):
 @dataclass(frozen=True, slots=True)
 class Order:
     """An archive to serve, perhaps under another model name, with another handler than its manifest's, with so many
-    workers, or with config keys over its own (`settings`). `url`: what its model store calls it."""
+    workers, or with config keys over its own (`settings`). `url`: what its model store calls it; `workflow`: whose
+    node it is."""
 
     path: Path
     name: str | None = None
@@ -33,6 +34,7 @@ class Order:
     workers: int | None = None
     url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    workflow: str | None = None
 
 
 #: An order → a deployment that is not started yet.
@@ -64,6 +66,7 @@ class Control:
         model = deployment.model
         key = (model.name, model.version)
         if key in self._coming or self._registry.has(*key):
+            await deployment.supervisor.stop()
             raise DuplicateVersion(*key)
         self._coming[key] = deployment
         if order.workers is not None:

@@ -73,12 +73,16 @@ class _Template:
     """
 
     def __init__(
-        self, preload: Sequence[str], environment: Mapping[str, str], on_exit: Callable[[int, int], None]
+        self,
+        preload: Sequence[str],
+        environment: Mapping[str, str],
+        python: str,
+        on_exit: Callable[[int, int], None],
     ) -> None:
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runner.worker.template", str(theirs.fileno()), *preload],
+            [python, "-m", "runner.worker.template", str(theirs.fileno()), *preload],
             env=environment,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
@@ -148,11 +152,18 @@ class _Template:
 
 
 class Spawner:
-    """The template process, kept alive. `environment`: of it and its workers; by default ours."""
+    """The template process, kept alive. `environment`: of it and its workers; by default ours. `python`: the
+    interpreter that runs it."""
 
-    def __init__(self, preload: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        preload: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+    ) -> None:
         self._preload = tuple(preload)
         self._environment = process_environment() if environment is None else environment
+        self._python = python
         self._template: _Template | None = None
         self._turn = asyncio.Lock()
         self._on_exit: dict[int, Callable[[int], None]] = {}
@@ -165,7 +176,7 @@ class Spawner:
 
     def start(self) -> None:
         """Start the template; `platform` tells when it has imported torch."""
-        template = self._template = _Template(self._preload, self._environment, self._exited)
+        template = self._template = _Template(self._preload, self._environment, self._python, self._exited)
         template.ended.add_done_callback(lambda _: self._replace(template))
 
     async def platform(self) -> Platform:

@@ -19,8 +19,8 @@ _VERSION_KEYS = {*_CONFIG_KEYS, "marName", "defaultVersion", "runtimeType", "par
 
 @dataclass(frozen=True, slots=True)
 class ModelDefaults:
-    """One version: `file` in the model store, whether it is the default, config keys; of a snapshot also how many
-    workers there were, which may be none."""
+    """One version: `file` in the model store, whether it is the default, config keys. `workers`: 0 where a
+    snapshot says that there were none, which no config key can say."""
 
     name: str
     version: str
@@ -50,7 +50,7 @@ def _version(name: str, version: str, facts: Any, *, snapshot: bool) -> ModelDef
         raise ValueError(f"{name} {version}: marName is missing")
     values = {key: facts[key] for key in _CONFIG_KEYS if facts.get(key) is not None}
     workers = None
-    if snapshot:
+    if snapshot and not values.get("minWorkers"):
         workers = values.pop("minWorkers", None)
         values.pop("maxWorkers", None)
     return ModelDefaults(name, version, facts.get("marName"), bool(facts.get("defaultVersion")), values, workers)

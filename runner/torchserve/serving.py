@@ -31,6 +31,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         max_request_size=found.max_request_size,
         unregister_timeout=found.unregister_timeout,
         model_store=found.model_store,
+        workflow_store=found.workflow_store,
         registers=found.model_api is not False,
         key_file=KEY_FILE if found.checks_tokens else None,
         token_minutes=found.token_minutes,
@@ -41,6 +42,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         certificate=found.certificate,
         host_metrics=found.host_metrics,
         hidden_variables=found.hidden_variables,
+        installs=found.installs,
     )
     return replace(settings, **{name: value for name, value in asked.items() if value is not None})
 

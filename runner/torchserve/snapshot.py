@@ -49,6 +49,8 @@ class Snapshot:
 def _document(registry: Registry, store: Path) -> dict[str, Any]:
     models: dict[str, dict[str, Any]] = {}
     for default in registry.defaults():
+        if default.workflow is not None:
+            continue  # TorchServe's snapshots know no workflows, and would start its nodes as models
         name = default.model.name
         models[name] = {
             each.model.version: _version(each, store, is_default=each is default) for each in registry.versions(name)

@@ -107,7 +107,7 @@ class Server:
             raise AssertionError("the server ended before it was ready:\n" + "\n".join(self.log))
         word, url, *_ = line.split()
         assert word == "ready", line
-        return url.partition("/predictions/")[0]
+        return "/".join(url.split("/")[:3])
 
     @property
     def grpc(self) -> str:

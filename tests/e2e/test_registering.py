@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -96,20 +95,6 @@ def test_a_model_can_be_registered_without_workers_and_get_some_later(tmp_path: 
         described = server.describe("mine")
         assert described["batchSize"] == 4
         assert next(row for row in described["settings"] if row["key"] == "batchSize")["origin"] == "api"
-
-
-def test_a_store_of_ten_archives_with_three_versions_of_one_starts_as_a_whole(tmp_path: Path) -> None:
-    store = store_of(tmp_path / "store")
-    shutil.rmtree(store / "broken")
-    for number in range(6):
-        write_model(store / f"more{number}", ECHO, name=f"more{number}", config=ONE)
-    with running_server("--model-store", store, "--models", "all", cache=tmp_path / "cache") as server:
-        names = [each["modelName"] for each in server.client.get("/models").json()["models"]]
-        assert names == ["m", *(f"more{number}" for number in range(6)), "other"]
-        versions = [each["modelVersion"] for each in server.client.get("/models/m/all").json()]
-        assert sorted(versions) == ["1.0", "2.0", "3.0"]
-        for name in names:
-            assert server.predict(b"x", model=name).status_code == 200
 
 
 def test_a_server_can_start_with_a_store_alone(tmp_path: Path) -> None:

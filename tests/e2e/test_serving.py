@@ -27,9 +27,9 @@ TWO_WORKERS = "minWorkers: 2\nmaxWorkers: 2\nbatchSize: 4\njobQueueSize: 20000\n
 class Load:
     """Clients that post without pause until told to stop, and count what they get."""
 
-    def __init__(self, server: Server, clients: int = 8) -> None:
+    def __init__(self, server: Server, clients: int = 8, path: str = "/predictions/m") -> None:
         self.statuses: Counter[str] = Counter()
-        self._url = f"{server.url}/predictions/m"
+        self._url = f"{server.url}{path}"
         self._stop = threading.Event()
         self._answered = threading.Event()
         self._threads = [threading.Thread(target=self._post) for _ in range(clients)]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The real TorchServe, torch-model-archiver and tritonclient, for tests/interop: setup.sh [FOLDER]   (default .venv-interop)
+# The real TorchServe, its archivers and the clients of Triton and KServe, for tests/interop: setup.sh [FOLDER]   (default .venv-interop)
 # Runs once; a folder that is complete is left as it is. Java 11 or newer must be on the machine.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -9,5 +9,9 @@ if [ -e "$venv/complete" ]; then exit 0; fi
 # torch first and with our constraint, so that what follows finds it there.
 "$venv/bin/pip" install --quiet -c "$root/constraints.txt" torch
 "$venv/bin/pip" install --quiet -c "$root/constraints.txt" \
-  torchserve==0.12.0 torch-model-archiver==0.12.0 numpy packaging pyyaml setuptools 'tritonclient[http,grpc]'
+  torchserve==0.12.0 torch-model-archiver==0.12.0 torch-workflow-archiver numpy packaging pyyaml setuptools \
+  'tritonclient[http,grpc]' grpcio-tools
+# KServe's client wants other versions of what the others bring.
+"${PYTHON:-python3}" -m venv "$venv/kserve"
+"$venv/kserve/bin/pip" install --quiet kserve
 touch "$venv/complete"

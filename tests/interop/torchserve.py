@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -40,13 +41,31 @@ class TorchServe:
         """`torch-model-archiver …` in the folder."""
         command([str(self.bin / "torch-model-archiver"), *arguments], folder, self.environment(folder))
 
+    def store(self, folder: Path, **handlers: str) -> Path:
+        """A model store with an archive for each name and handler source, version 1.0."""
+        store = folder / "store"
+        store.mkdir()
+        for name, source in handlers.items():
+            (folder / f"{name}_handler.py").write_text(source)
+            flags = ["--model-name", name, "--version", "1.0", "--handler", f"{name}_handler.py"]
+            self.archiver(*flags, "--export-path", str(store), folder=folder)
+        return store
+
+    def workflow_archiver(self, *arguments: str, folder: Path) -> None:
+        """`torch-workflow-archiver …` in the folder."""
+        command([str(self.bin / "torch-workflow-archiver"), *arguments], folder, self.environment(folder))
+
     @contextmanager
-    def serving(self, store: Path, models: list[str], folder: Path, more: str = "") -> Iterator[list[int]]:
-        """A server with these files of the store, under their stems; yields its ports, inference first."""
+    def serving(
+        self, store: Path, models: list[str], folder: Path, more: str = "", *, leaves_traces: bool = False
+    ) -> Iterator[list[int]]:
+        """A server with these files of the store, under their stems; yields its ports, inference first. One that
+        leaves traces keeps snapshots and checks keys, as TorchServe does by default."""
         ports = free_ports(PORTS)
         (folder / "config.properties").write_text(properties(ports) + more)
         named = [f"{name.partition('.')[0]}={name}" for name in models]
-        words = [str(self.bin / "torchserve"), "--start", "--foreground", "--ncs", "--disable-token-auth"]
+        words = [str(self.bin / "torchserve"), "--start", "--foreground"]
+        words += [] if leaves_traces else ["--ncs", "--disable-token-auth"]
         words += ["--ts-config", "config.properties", "--model-store", str(store), "--models", *named]
         with (folder / "torchserve.log").open("wb") as log:
             # Its launcher leaves Java running when it is stopped, hence the process group.
@@ -55,7 +74,7 @@ class TorchServe:
                 words, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         try:
-            wait_until_healthy(server, ports[0], folder / "torchserve.log")
+            wait_until_healthy(server, ports[0], folder)
             yield ports
         finally:
             os.killpg(server.pid, signal.SIGKILL)
@@ -91,11 +110,11 @@ def properties(ports: list[int]) -> str:
     )
 
 
-def wait_until_healthy(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def wait_until_healthy(server: subprocess.Popen[bytes], port: int, folder: Path) -> None:
     """TorchServe has no ready line that can be read safely; it says so at /ping. A model is there before it."""
     waited = 0.0
-    while not healthy(port):
-        assert server.poll() is None and waited < START_LIMIT, log.read_text()
+    while not healthy(port, folder / "key_file.json"):
+        assert server.poll() is None and waited < START_LIMIT, (folder / "torchserve.log").read_text()
         waited += 0.2
         try:
             server.wait(0.2)
@@ -103,10 +122,12 @@ def wait_until_healthy(server: subprocess.Popen[bytes], port: int, log: Path) ->
             continue
 
 
-def healthy(port: int) -> bool:
+def healthy(port: int, keys: Path) -> bool:
+    """`keys`: its key file, which is there where it checks keys."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    key = json.loads(keys.read_text())["inference"]["key"] if keys.exists() else ""
     try:
-        connection.request("GET", "/ping")
+        connection.request("GET", "/ping", headers={"Authorization": f"Bearer {key}"})
         return b"Healthy" in connection.getresponse().read()
     except (OSError, http.client.HTTPException):
         return False

@@ -67,7 +67,8 @@ def _response(request: Any, body: bytes) -> Any:
 
 
 class ManagementAPIsService:
-    """Answers hold the JSON that HTTP would have sent. Fields that are 0 or empty are not given."""
+    """Answers hold the JSON that HTTP would have sent; those of actions the sentence alone. Fields that are 0 or
+    empty are not given."""
 
     NAMES = (f"{_MANAGEMENT}.ManagementAPIsService",)
 
@@ -103,7 +104,7 @@ class ManagementAPIsService:
         done = await self._actions.act(action, model, version or None, asked)
         if isinstance(done, Problem):
             raise Refused.of(done)
-        return _Managed(msg=json.dumps({"status": done[0]}))
+        return _Managed(msg=done[0])
 
 
 def _given(request: Any) -> dict[str, str]:

@@ -133,6 +133,13 @@ def test_tokens_are_checked_and_models_changed_as_the_file_says() -> None:
     assert (both.key_file, both.open_management) == (None, True)
 
 
+def test_archives_install_what_they_require_where_the_file_or_the_command_line_says_so() -> None:
+    allowed = read("install_py_dep_per_model=true")
+    assert (served_as(allowed, {}).installs, allowed.ignored) == (True, [])
+    silent = read("install_py_dep_per_model=false")
+    assert (served_as(silent, {}).installs, served_as(silent, {"installs": True}).installs) == (False, True)
+
+
 def test_cors_needs_an_origin() -> None:
     assert read("cors_allowed_methods=GET").cors is None
     found = read("cors_allowed_origin=https://a.org\ncors_allowed_methods=GET, PUT").cors
