@@ -66,9 +66,7 @@ def test_a_worker_of_two_processes_answers_and_is_replaced_as_a_whole(tmp_path):
         (second,) = other_ranks(first)
         assert server.stop() == 0
         wait_until_gone(second)
-    assert any("rank 1 was ended by SIGKILL; the worker ends with it" in line for line in server.log), "\n".join(
-        server.log
-    )
+    assert any("rank 1 was ended by SIGKILL; the worker ends with it" in line for line in server.log)
 
 
 def test_a_rank_that_cannot_load_is_named(tmp_path):
