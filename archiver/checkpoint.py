@@ -11,6 +11,7 @@ KINDS = {
     "state-dict": "state dict",
     "torchscript": "TorchScript",
     "pt2": "torch.export program",
+    "aotinductor": "compiled code of AOTInductor",
     "safetensors": "safetensors",
     "onnx": "ONNX",
     "shared-library": "shared library",
@@ -40,6 +41,8 @@ def _kind_of_zip(path: Path) -> str:
             names = {name.partition("/")[2] for name in archive.namelist()}
     except zipfile.BadZipFile:
         return "unknown"
+    if any(name.startswith("data/aotinductor/") for name in names):
+        return "aotinductor"
     if "archive_format" in names or any(name.startswith("models/") for name in names):
         return "pt2"
     if "serialized_exported_program.json" in names:

@@ -147,7 +147,7 @@ class Deployer:
             if deployment.placement.kind == "cuda":
                 free = await asyncio.to_thread(free_memory)
                 spread = deployment.model.config.parallel.accelerators
-                check_fit(deployment.model.name, deployment.placement.gpus, opened.weights // spread, free)
+                check_fit(deployment.model.name, deployment.placement.all_devices, opened.weights // spread, free)
         except BaseException:
             await home.close()
             raise

@@ -95,9 +95,11 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
         if deployment.workflow is not None:
             continue
         placement, model, count = deployment.placement, deployment.model, deployment.supervisor.size
+        processes = model.config.parallel.processes
+        spread = f" × {processes} processes" if processes > 1 else ""
         yield (
             f"/predictions/{model.name}",
-            f"{model.name} {model.version}, {count} worker{'' if count == 1 else 's'} × {placement.threads} "
+            f"{model.name} {model.version}, {count} worker{'' if count == 1 else 's'}{spread} × {placement.threads} "
             f"thread{'s' if placement.threads > 1 else ''} on {placement.kind}, "
             f"batches up to {model.config.batch_size}",
         )

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from runner.handlers.compiled import is_compiled, load_compiled
 from runner.handlers.errors import CannotLoad
@@ -200,12 +201,28 @@ def build(model_class: type[nn.Module], state: Mapping[str, Any]) -> tuple[nn.Mo
 
 def _built_on_meta(model_class: type[nn.Module], state: Mapping[str, Any]) -> nn.Module | None:
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             module = model_class()
         _fill(module, state)
     except Exception:  # noqa: BLE001 - a constructor may do anything that meta tensors cannot; the normal way tells
         return None
     return None if any(tensor.is_meta for tensor in _tensors_of(module)) else module
+
+
+class _Unfilled(TorchFunctionMode):
+    """Initial values for tensors on meta are not drawn. There is nothing to fill, and for some of the draws torch
+    (2.13) imports all it knows about symbols, which takes longer than most models take to load."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        target = args[0] if args else (kwargs or {}).get("tensor")
+        if isinstance(target, torch.Tensor) and target.is_meta and _draws(func):
+            return target
+        return func(*args, **(kwargs or {}))
+
+
+def _draws(func: Any) -> bool:
+    module, name = getattr(func, "__module__", None), getattr(func, "__name__", "")
+    return module == nn.init.__name__ and name.endswith("_") or func in (torch.Tensor.normal_, torch.Tensor.uniform_)
 
 
 def _tensors_of(module: nn.Module) -> Iterator[torch.Tensor]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -46,6 +47,36 @@ def test_a_plain_module_is_built_on_meta_and_its_weights_are_the_files_own_pages
     assert not model.training
     if name.endswith("pt"):
         assert shared_with(model.linear.weight, tmp_path / name)
+
+
+EMBEDDING = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(3, 2)
+        nn.init.constant_(self.embedding.weight, nn.init.calculate_gain("relu"))
+        self.embedding.weight.data.normal_(std=0.02)
+
+    def forward(self, x):
+        return self.embedding(x)
+"""
+
+
+def test_initial_values_are_not_drawn_for_weights_that_a_checkpoint_has(tmp_path):
+    write_net(tmp_path, EMBEDDING)
+    torch.save({"embedding.weight": torch.ones(3, 2)}, tmp_path / "w.pt")
+    code = (
+        "import sys, torch\nfrom pathlib import Path\nfrom runner.handlers import weights\n"
+        "named = {'model': {'serializedFile': 'w.pt', 'modelFile': 'net.py'}}\n"
+        "model, origin = weights.load_model(Path(), named, torch.device('cpu'))\n"
+        "print(origin.way, model(torch.tensor([1])).tolist(), 'sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "built on meta, weights mapped [[1.0, 1.0]] False"
 
 
 def test_buffers_that_no_checkpoint_has_keep_their_values(tmp_path):
