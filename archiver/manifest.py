@@ -24,6 +24,8 @@ from archiver.safety import refuse
 #: The folder of an archive that belongs to the archive itself.
 MAR_INF = "MAR-INF"
 MANIFEST = f"{MAR_INF}/MANIFEST.json"
+#: Made over all other members, and no part of the content: signing an archive leaves its digest as it is.
+SIGNATURE = f"{MAR_INF}/model.sig"
 SPECIFICATION = "2.0"
 #: The role of files that were compiled from the others, and their folder: below it one per key.
 PRECOMPILED = "precompiled"
@@ -201,12 +203,13 @@ def synthesise(name: str, members: Collection[str]) -> Manifest:
 
 
 def digest(files: Iterable[tuple[str, str]]) -> str:
-    """Digest of an archive's content: sha256 over its sorted `sha256  name` lines, the manifest's included.
+    """Digest of an archive's content: sha256 over its sorted `sha256  name` lines, the manifest's included, a
+    signature's not.
 
     It does not depend on how the members are packed. In an unpacked archive it is what this prints:
-    `find * -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`.
+    `find * -type f ! -name model.sig | LC_ALL=C sort | xargs sha256sum | sha256sum`.
     """
-    lines = sorted((name.encode("utf-8", "surrogateescape"), sha) for name, sha in files)
+    lines = sorted((name.encode("utf-8", "surrogateescape"), sha) for name, sha in files if name != SIGNATURE)
     whole = b"".join(sha.encode() + b"  " + name + b"\n" for name, sha in lines)
     return hashlib.sha256(whole).hexdigest()
 

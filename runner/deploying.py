@@ -18,7 +18,7 @@ from archiver.manifest import MANIFEST, Manifest
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
 from archiver.repack import members_of
-from archiver.store import Unpacked, unpack
+from archiver.store import Gate, Unpacked, unpack
 from runner import wire
 from runner.metrics import Metrics
 from runner.pool.control import Order
@@ -99,7 +99,7 @@ class _Opened:
 
 class Deployer:
     """What every deployment of one server shares. `flags`: config keys of the command line; `envelope`: for archives
-    that name none."""
+    that name none; `gate`: which archives are opened at all."""
 
     def __init__(
         self,
@@ -110,6 +110,7 @@ class Deployer:
         *,
         trust: bool,
         envelope: str | None = None,
+        gate: Gate | None = None,
         progress: Progress = silent,
     ) -> None:
         self._spawner = spawner
@@ -118,6 +119,7 @@ class Deployer:
         self._defaults = defaults
         self._envelope = envelope
         self._trust = trust
+        self._gate = gate
         self._progress = progress
 
     async def prepare(self, order: Order, *, at_startup: bool = False) -> Deployment:
@@ -125,7 +127,7 @@ class Deployer:
 
         Raises what opening an archive raises, InvalidInput for its config, and ServeFailed.
         """
-        opened = await asyncio.to_thread(_open, order, self._progress)
+        opened = await asyncio.to_thread(_open, order, self._gate, self._progress)
         for finding in opened.declared.ignored:
             log.warning("%s; ignored, as TorchServe does", finding)
         deployment = self._planned(opened, await self._platform(), at_startup)
@@ -238,9 +240,9 @@ def _extended(placement: Placement, config: ModelConfig, platform: Platform, num
     return replace(wider, threads=placement.threads)
 
 
-def _open(order: Order, progress: Progress) -> _Opened:
+def _open(order: Order, gate: Gate | None, progress: Progress) -> _Opened:
     """Verify and unpack; the archive's hashes are checked on the way."""
-    unpacked = unpack(order.path, progress=progress)
+    unpacked = unpack(order.path, progress=progress, gate=gate)
     made_here = unpacked.manifest.specification_version is not None and bool(unpacked.manifest.files)
     return _Opened(order, unpacked, declared(unpacked.config_text, f"{order.path}", lenient=not made_here))
 

@@ -19,6 +19,7 @@ import uvloop
 from archiver.archive import Archive
 from archiver.errors import ArchiveError, CannotWrite, ServeFailed
 from archiver.progress import Progress, silent
+from archiver.store import Gate
 from archiver.workflow.naming import is_workflow
 from runner.deploying import Defaults, Deployer, no_defaults
 from runner.frontend.app import App
@@ -58,9 +59,10 @@ class ServerSettings:
     line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that
     answers when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at
     the end, `unregister_timeout`: when their model is taken out; `trust`: checkpoints may hold pickles beyond
-    torch's weights_only list; `model_store`: the folder whose archives may be registered over HTTP, `workflow_store`:
-    those of workflows, the model store when None; `registers`: whether they may, `allowed_urls`: prefixes of
-    addresses that they may come from; `key_file`: requests need its keys, new ones are good for `token_minutes`;
+    torch's weights_only list; `gate`: which archives are opened at all; `model_store`: the folder whose archives may
+    be registered over HTTP, `workflow_store`: those of workflows, the model store when None; `registers`: whether
+    they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`: requests need its keys, new
+    ones are good for `token_minutes`;
     `open_management`: models may be changed on any address without keys; `envelope`: for archives that name none;
     `hidden_variables`: workers do not see environment variables that this pattern matches; `host_metrics`: /metrics
     tells of the machine, too; `on_change` is called when other models are served than before, or other numbers of
@@ -76,6 +78,7 @@ class ServerSettings:
     drain_timeout: float = 30.0
     unregister_timeout: float = 120.0
     trust: bool = False
+    gate: Gate | None = None
     model_store: Path | None = None
     workflow_store: Path | None = None
     registers: bool = True
@@ -125,7 +128,7 @@ class Service:
         settings = self.settings
         tokens = _tokens(settings)
         self._watch_signals()
-        spawner = Spawner(_preloads(archives), process_environment(settings.hidden_variables))
+        spawner = Spawner(_preloads(archives, settings.gate), process_environment(settings.hidden_variables))
         deployer = self._deployer(spawner)
         control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed_meanwhile)
         self.workflows = self._workflows(control)
@@ -158,6 +161,7 @@ class Service:
             settings.defaults,
             trust=settings.trust,
             envelope=settings.envelope,
+            gate=settings.gate,
             progress=self._progress,
         )
 
@@ -361,11 +365,13 @@ def _tokens(settings: ServerSettings) -> Tokens | None:
     return tokens
 
 
-def _preloads(archives: Sequence[Order]) -> list[str]:
-    """The union of what the archives want imported in the template, in order."""
+def _preloads(archives: Sequence[Order], gate: Gate | None) -> list[str]:
+    """The union of what the archives want imported in the template, in order. Nothing is for one that is refused."""
     wanted: dict[str, None] = {}
     for order in archives:
         with Archive.open(order.path) as archive:
+            if gate is not None:
+                gate(archive)
             config, _ = declared(archive.config_text(), f"{order.path}", lenient=True).settle({}, None)
         wanted |= dict.fromkeys(config.preload)
     return [module for module in wanted if module != "torch"]

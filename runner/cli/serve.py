@@ -15,6 +15,7 @@ from archiver.errors import UsageError
 from runner.cli.overrides import overrides
 
 if TYPE_CHECKING:
+    from archiver.store import Gate
     from runner.frontend.listener import Address, Surface
     from runner.pool.control import Order
     from runner.service import Service
@@ -151,6 +152,12 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to keep what is served in, for --ts-config; of the model store.",
 )
+@click.option(
+    "--require-signature",
+    type=click.Path(path_type=Path),
+    metavar="KEYS",
+    help="Serve only what `archive sign` signed with one of these keys: a PEM file, or a folder of them.",
+)
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
     "--log-level",
@@ -176,6 +183,7 @@ def serve(
     key_file: Path | None,
     ts_config: Path | None,
     snapshot: Path | None,
+    require_signature: Path | None,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -207,6 +215,7 @@ def serve(
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
         "trust": trust,
+        "gate": _gate(require_signature),
         "on_change": keeps_snapshot(snapshot, store, found),
     }
     server = served_as(found, asked)
@@ -214,6 +223,16 @@ def serve(
     logs.set_up(log_level, as_json=json_logs)
     found.log_ignored()
     run_service(server, orders, announce, console.progress)
+
+
+def _gate(keys: Path | None) -> Gate | None:
+    """The keys are read once at the start, so that a mistake is told before anything starts."""
+    if keys is None:
+        return None
+    from archiver.signing.keys import read_trusted
+    from archiver.signing.verify import Gate
+
+    return Gate(keys, read_trusted)
 
 
 def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...]:

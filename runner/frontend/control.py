@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from archiver.errors import ArchiveError
+from archiver.errors import ArchiveError, UntrustedArchive
 from runner.frontend.bodies import ClientGone, TooLarge, read_body
 from runner.frontend.downloads import AlreadyThere, DownloadFailed, Downloads, NotAllowed
 from runner.frontend.management import respond
@@ -187,6 +187,7 @@ _SITUATIONS: dict[type[Exception], str] = {
     NoSuchArchive: "archive",
     AlreadyThere: "archive-exists",
     DownloadFailed: "download",
+    UntrustedArchive: "untrusted",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 
@@ -221,7 +222,9 @@ async def parameters(request: Request) -> Mapping[str, str]:
 
 
 def words(error: Exception) -> str:
-    """The sentence, and the findings of a config that is wrong."""
+    """The sentence, the findings of a config that is wrong, and what to do about a signature."""
+    if isinstance(error, UntrustedArchive):
+        return f"{error}; {error.hint}"
     findings = getattr(error, "findings", ())
     return " ".join([str(error), *map(str, findings)])
 

@@ -60,6 +60,7 @@ TABLE: dict[str, _Row] = {
     "archive": _Row(404, "ModelNotFoundException", "{reason}"),
     "archive-exists": _Row(409, "ConflictStatusException", "{reason}"),
     "download": _Row(400, "DownloadArchiveException", "{reason}"),
+    "untrusted": _Row(403, "ForbiddenException", "{reason}"),
     "default-version": _Row(403, "InvalidModelVersionException", "Cannot remove default version for model {model}"),
     "duplicate-version": _Row(
         409, "ConflictStatusException", "Model version {version} is already registered for model {model}"
