@@ -13,7 +13,8 @@ from archiver.archive import Archive, MemberInfo
 from archiver.cli import console
 from archiver.cli.workflow import node_line
 from archiver.config.findings import Finding
-from archiver.manifest import COMPILED_CODE, Manifest
+from archiver.errors import NotFound
+from archiver.manifest import COMPILED_CODE, SBOM, Manifest
 from archiver.workflow.archive import WorkflowArchive, open_workflow
 from archiver.workflow.naming import is_workflow
 
@@ -23,9 +24,13 @@ _MACHINE = ("torch", "python", "device")
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--sbom", is_flag=True, help="Print the bill of materials instead: CycloneDX, JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def inspect(file: Path, as_json: bool) -> None:
+def inspect(file: Path, sbom: bool, as_json: bool) -> None:
     """Show manifest, effective config, files, digest and problems of an archive."""
+    if sbom:
+        _print_sbom(file)
+        return
     if is_workflow(file):
         _show_workflow(open_workflow(file), as_json=as_json)
         return
@@ -45,6 +50,14 @@ def inspect(file: Path, as_json: bool) -> None:
             console.out(line)
         for finding in problems:
             console.out(console.finding_text(finding))
+
+
+def _print_sbom(file: Path) -> None:
+    """As it is packed. Raises NotFound for an archive without one."""
+    with Archive.open(file) as archive:
+        if SBOM not in {member.name for member in archive.members}:
+            raise NotFound(f"{file} has no {SBOM}", hint="`archive create` and `archive optimize` write one")
+        console.out(archive.read(SBOM).decode().rstrip("\n"))
 
 
 def _show_workflow(found: WorkflowArchive, *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from tests.builders import make_archive
 def test_who_signed_how_much_is_said(tmp_path):
     path, ann = make_archive(tmp_path), person(tmp_path)
     result = archive("sign", path, "--key", ann.private)
-    assert (result.exit_code, result.stdout) == (0, f"{path}: 3 files signed with {ann.signer}\n")
+    assert (result.exit_code, result.stdout) == (0, f"{path}: 4 files signed with {ann.signer}\n")
 
 
 def test_as_json_every_signed_file_has_its_hash(tmp_path):

@@ -10,7 +10,7 @@ from tests.builders import make_archive, make_torchserve_archive, write
 def test_a_whole_archive_is_said_to_be_right(tmp_path):
     path = make_archive(tmp_path)
     result = archive("verify", path)
-    assert (result.exit_code, result.stdout) == (0, f"{path}: 3 files, every sha256 is right\n")
+    assert (result.exit_code, result.stdout) == (0, f"{path}: 4 files, every sha256 is right\n")
 
 
 def test_without_hashes_the_crcs_are_checked(tmp_path):
@@ -49,7 +49,7 @@ def test_with_a_key_the_signature_must_be_good_too(tmp_path):
     assert (result.exit_code, "it has no signature [signature/missing]" in result.stdout) == (1, True)
     assert archive("sign", path, "--key", ann.private).exit_code == 0
     result = archive("verify", path, "--key", ann.public)
-    said = f"{path}: 4 files, every sha256 is right; signed with {ann.signer} (ann.pem)\n"
+    said = f"{path}: 5 files, every sha256 is right; signed with {ann.signer} (ann.pem)\n"
     assert (result.exit_code, result.stdout) == (0, said)
     result = archive("verify", path, "--key", bob.public, "--json")
     shown = json.loads(result.stdout)
