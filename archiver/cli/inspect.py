@@ -15,6 +15,8 @@ from archiver.cli.workflow import node_line
 from archiver.config.findings import Finding
 from archiver.errors import NotFound
 from archiver.manifest import COMPILED_CODE, SBOM, Manifest
+from archiver.signing.statement import Malformed
+from archiver.signing.verify import BadSignature, bundle_of
 from archiver.workflow.archive import WorkflowArchive, open_workflow
 from archiver.workflow.naming import is_workflow
 
@@ -96,7 +98,21 @@ def _head(archive: Archive) -> list[str]:
         f"{console.bold(f'{manifest.model_name} {manifest.model_version}')}  {archive.path}",
         f"  {console.dim('format  ')}{archive.kind}, {len(archive.members)} files, {console.size(size)} unpacked",
         f"  {console.dim('digest  ')}{f'sha256:{digest}' if digest else 'the manifest has no hashes'}",
+        *_signature_lines(archive),
     ]
+
+
+def _signature_lines(archive: Archive) -> list[str]:
+    """Whose it says it is: nothing is proven here."""
+    try:
+        bundle = bundle_of(archive)
+        by = f"key {bundle.hint[:16]}" if bundle.hint else "a certificate" if bundle.certificates else "a key"
+        said = f"by {by}; `archive verify` proves it"
+    except BadSignature:
+        return []
+    except Malformed as error:
+        said = f"the signature {error}"
+    return [f"  {console.dim('signed  ')}{said}"]
 
 
 def _manifest_lines(archive: Archive) -> list[str]:

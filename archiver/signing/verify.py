@@ -15,7 +15,7 @@ from archiver.archive import Archive
 from archiver.config.findings import Finding, Severity, Where
 from archiver.errors import DamagedArchive, UntrustedArchive
 from archiver.hashing import sha256_of
-from archiver.manifest import SIGNATURE, digest
+from archiver.manifest import MANIFEST, SIGNATURE, digest
 from archiver.safety import refuse
 from archiver.signing import statement
 
@@ -80,8 +80,14 @@ def claims(archive: Archive) -> dict[str, str]:
     manifest's own; else by reading. Raises DamagedArchive, and RefusedArchive for links in a folder."""
     if archive.kind == "directory":
         return {name: sha256_of(path) for name, path in _files(archive.root)}
-    members = (member for member in archive.members if member.name != SIGNATURE)
-    return {member.name: member.sha256 or archive.sha256(member.name) for member in members}
+    return {name: said or archive.sha256(name) for name, said in _said(archive)}
+
+
+def _said(archive: Archive) -> Iterator[tuple[str, str | None]]:
+    """What the manifest says of each member, never of itself, whatever it lists."""
+    for member in archive.members:
+        if member.name != SIGNATURE:
+            yield member.name, member.sha256 if member.name != MANIFEST else None
 
 
 def differences(says: Mapping[str, str], found: Mapping[str, str]) -> Iterator[tuple[str, str]]:

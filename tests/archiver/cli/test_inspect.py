@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 from tests.archiver.cli.archives import archive
+from tests.archiver.signing.people import person
 from tests.builders import make_archive, make_torchserve_archive, safetensors
 
 
@@ -64,3 +65,12 @@ def test_the_bill_of_materials_is_printed_as_it_is_packed(tmp_path):
     assert (result.exit_code, json.loads(result.stdout)["bomFormat"]) == (0, "CycloneDX")
     result = archive("inspect", make_torchserve_archive(tmp_path / "m.mar"), "--sbom")
     assert (result.exit_code, "has no MAR-INF/sbom.cdx.json" in result.stderr) == (1, True)
+
+
+def test_whose_signature_it_has_is_said_and_not_proven(tmp_path):
+    path, ann = make_archive(tmp_path, archive_format="no-archive"), person(tmp_path)
+    assert "signed" not in archive("inspect", path).stdout
+    archive("sign", path, "--key", ann.private)
+    assert f"signed  by {ann.signer}; `archive verify` proves it" in archive("inspect", path).stdout
+    (path / "MAR-INF" / "model.sig").write_text("x")
+    assert "signed  the signature is no JSON" in archive("inspect", path).stdout

@@ -31,9 +31,12 @@ CENTRAL_FREE = ((4, 4), (12, 4), (36, 5), (41, 1))
 class Case:
     """A signed archive and its bytes; `check` answers what became of other bytes in its place."""
 
-    def __init__(self, folder: Path, *, foreign: bool = False) -> None:
+    def __init__(self, folder: Path, *, foreign: bool = False, archive_format: str = "default") -> None:
         self.signer = person(folder / "keys")
-        self.path = make_torchserve_archive(folder / "m.mar") if foreign else make_archive(folder)
+        if foreign:
+            self.path = make_torchserve_archive(folder / "m.mar")
+        else:
+            self.path = make_archive(folder, archive_format=archive_format)
         sign(self.path, self.signer.signer)
         self.data = self.path.read_bytes()
         self.trusted = self.signer.trusted
@@ -104,6 +107,20 @@ def test_bytes_that_come_or_go_anywhere_are_refused(case, data):
     place, count = data.draw(st.integers(0, len(case.data))), data.draw(st.integers(1, 64))
     assert case.refused(case.data[:place] + bytes(count) + case.data[place:])
     assert case.refused(case.data[:place]) or place == len(case.data)
+
+
+@pytest.fixture(scope="module")
+def compressed(tmp_path_factory) -> Case:
+    return Case(tmp_path_factory.mktemp("compressed"), archive_format="tgz")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_any_change_of_a_tar_gz_is_refused_or_changes_no_member(compressed, data):
+    good = compressed.data
+    place, mask = data.draw(st.integers(0, len(good) - 1)), data.draw(st.integers(1, 255))
+    compressed.refused(flipped(good, place, mask))  # compares the members where it does not refuse
+    assert compressed.refused(good + good[:place]) or not place
 
 
 def packed(members: dict[str, bytes]) -> bytes:

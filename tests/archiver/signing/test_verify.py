@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 
 import pytest
 
@@ -92,6 +93,22 @@ def test_a_manifest_made_anew_for_altered_files_does_not_help(tmp_path, ann):
     with Archive.open(altered) as archive:
         assert archive.verify() == []
     assert findings(altered, ann) == ["signature/altered-member"] * 3
+
+
+def test_a_manifest_does_not_vouch_for_itself(tmp_path, ann):
+    path = make_archive(tmp_path, archive_format="no-archive")
+    files = sign(path, ann.signer)
+    manifest = path / "MAR-INF" / "MANIFEST.json"
+    document = json.loads(manifest.read_text())
+    document["model"]["handler"] = "other.py"
+    entry = {"path": "MAR-INF/MANIFEST.json", "size": 1, "sha256": files["MAR-INF/MANIFEST.json"], "role": "extra"}
+    document["files"].append(entry)
+    manifest.write_text(json.dumps(document))
+    packed = tmp_path / "m.mar"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in (file for file in path.rglob("*") if file.is_file()):
+            archive.writestr(zipfile.ZipInfo(file.relative_to(path).as_posix()), file.read_bytes())
+    assert findings(packed, ann) == ["signature/altered-member"]
 
 
 # The gate of `archive serve --require-signature`.
