@@ -222,7 +222,8 @@ class Service:
 
     def _workflows(self, control: Control) -> Workflows:
         store = self.settings.model_store
-        return Workflows(control, models_from(store, self._downloads(store)), self.settings.unregister_timeout)
+        models = models_from(store, self._downloads(store))
+        return Workflows(control, models, self.settings.unregister_timeout, self.settings.gate)
 
     def _workflow_actions(self, *, allowed: bool) -> WorkflowActions:
         assert self.workflows is not None, "this is a bug: workflows come before their routes"

@@ -121,6 +121,9 @@ def read_signer(key: Path, certificates: Path | None, ask_password: Callable[[],
     if chain[0].public_key() != private.public_key():
         message = f"the first certificate of {certificates} is not that of the key {key}"
         raise ArchiveError(message, hint="the signer's own certificate comes first, then those above it")
+    if not _may_sign(chain[0]):
+        message = f"the certificate of {_subject(chain[0])} in {certificates} is not for signing"
+        raise ArchiveError(message, hint="it needs the keyUsage digitalSignature or the extendedKeyUsage codeSigning")
     return Signer(private, tuple(chain))
 
 

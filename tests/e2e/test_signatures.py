@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from archiver.workflow.pack import pack_workflow
 from tests.archiver.signing.people import person
 from tests.builders import make_archive
-from tests.e2e.servers import archive_command, running_server
+from tests.e2e.servers import Server, archive_command, running_server
 
 
 def test_only_signed_archives_are_served(tmp_path: Path) -> None:
@@ -52,3 +53,29 @@ def test_keys_that_are_none_stop_the_start(tmp_path: Path) -> None:
     done = archive_command("serve", str(path), "--port", "0", "--require-signature", str(tmp_path / "none.pem"))
     assert done.returncode == 1
     assert "none.pem does not exist" in done.stderr
+
+
+def test_a_workflow_must_be_signed_and_its_models_too(tmp_path: Path) -> None:
+    ann, store = person(tmp_path / "keys"), tmp_path / "store"
+    store.mkdir()
+    shutil.move(make_archive(tmp_path / "model", name="m1"), store)
+    (tmp_path / "w.yaml").write_text("models: {one: {url: m1.mar}, two: {url: m1.mar}}\ndag: {one: [two]}\n")
+    workflow = pack_workflow("w", tmp_path / "w.yaml", None, [], store).path
+    options = ("--require-signature", ann.public, "--model-store", store)
+
+    def register(server: Server) -> tuple[int, str]:
+        answer = server.client.post("/workflows", params={"url": workflow.name})
+        return answer.status_code, answer.text
+
+    def sign(file: Path) -> None:
+        assert archive_command("sign", str(file), "--key", str(ann.private)).returncode == 0
+
+    with running_server(*options, cache=tmp_path / "cache") as server:
+        status, said = register(server)
+        assert (status, "w.war`: it has no signature" in said) == (403, True)
+        sign(workflow)
+        status, said = register(server)
+        assert (status, "m1.mar`: it has no signature" in said) == (500, True)
+        sign(store / "m1.mar")
+        assert register(server)[0] == 200
+        assert server.client.post("/wfpredict/w", content=b"x").status_code == 200

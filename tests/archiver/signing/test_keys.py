@@ -6,9 +6,10 @@ import subprocess
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509 import load_pem_x509_certificate
 
 from archiver.errors import ArchiveError, NotFound
-from archiver.signing.keys import NotTrusted, Trusted, read_signer, read_trusted
+from archiver.signing.keys import NotTrusted, Signer, Trusted, read_signer, read_trusted
 from tests.archiver.signing.people import authority, certified_person, no_password, person
 
 
@@ -84,8 +85,10 @@ def test_a_certificate_that_leads_elsewhere_or_is_not_for_signing_is_refused(tmp
     trusted = read_trusted(root.file)
     assert refusal(trusted, certified_person(tmp_path, other).signer.sign(b"")) == "signature/unknown-signer"
     mute = certified_person(tmp_path, root, name="mute", signs=False)
+    with pytest.raises(ArchiveError, match="CN=mute in .* is not for signing"):
+        read_signer(mute.private, mute.chain, no_password)
     with pytest.raises(NotTrusted, match="not for signing"):
-        trusted.signer(mute.signer.sign(b""))
+        trusted.signer(Signer(mute.key, (load_pem_x509_certificate(mute.chain.read_bytes()),)).sign(b""))
     impostor = authority(tmp_path / "fake", "root")
     assert refusal(trusted, certified_person(tmp_path, impostor).signer.sign(b"")) == "signature/unknown-signer"
 
