@@ -12,6 +12,7 @@ place that prints one and picks the exit code.
     ├── OutputExists                 refuses to overwrite
     ├── CannotWrite                  disk full, read-only, permission
     ├── RefusedArchive               breaks a safety rule; names the entry and the rule
+    ├── UntrustedArchive             is not signed by anybody whose signature counts
     ├── DamagedArchive               truncated or not what it says it is
     └── ServeFailed                  the server could not become ready
 """
@@ -45,6 +46,7 @@ EXTRAS = {
     "captum": "explain",
     "grpc": "grpc",
     "google": "grpc",
+    "cryptography": "sign",
 }
 
 
@@ -124,6 +126,14 @@ class RefusedArchive(ArchiveError):
     def __init__(self, code: str, archive: str, message: str, *, hint: str | None = None) -> None:
         self.code = code
         super().__init__(f"refusing to open `{archive}`: {message} [{code}]", hint=hint)
+
+
+class UntrustedArchive(ArchiveError):
+    """Its signature is missing, wrong, or by somebody whose signature does not count. Nothing of it was unpacked."""
+
+    def __init__(self, code: str, archive: str, message: str, *, hint: str) -> None:
+        self.code = code
+        super().__init__(f"refusing to serve `{archive}`: {message} [{code}]", hint=hint)
 
 
 class DamagedArchive(ArchiveError):

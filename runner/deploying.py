@@ -18,7 +18,7 @@ from archiver.manifest import MANIFEST, Manifest
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
 from archiver.repack import members_of
-from archiver.store import Unpacked, unpack
+from archiver.store import Gate, Unpacked, unpack
 from runner import wire
 from runner.metrics import Metrics
 from runner.pool.control import Order
@@ -110,7 +110,8 @@ class _Opened:
 
 class Deployer:
     """What every deployment of one server shares. `flags`: config keys of the command line; `envelope`: for archives
-    that name none; `metrics_defined`: units, types and dimensions of handlers' metrics."""
+    that name none; `metrics_defined`: units, types and dimensions of handlers' metrics; `gate`: which archives are
+    opened at all."""
 
     def __init__(
         self,
@@ -122,6 +123,7 @@ class Deployer:
         trust: bool,
         envelope: str | None = None,
         metrics_defined: Sequence[wire.MetricDefinition] = (),
+        gate: Gate | None = None,
         progress: Progress = silent,
     ) -> None:
         self._homes = homes
@@ -131,6 +133,7 @@ class Deployer:
         self._envelope = envelope
         self._trust = trust
         self._metrics_defined = metrics_defined
+        self._gate = gate
         self._progress = progress
 
     async def prepare(self, order: Order, *, at_startup: bool = False) -> Deployment:
@@ -138,7 +141,7 @@ class Deployer:
 
         Raises what opening an archive raises, InvalidInput for its config, and ServeFailed.
         """
-        opened = await asyncio.to_thread(_open, order, self._progress)
+        opened = await asyncio.to_thread(_open, order, self._gate, self._progress)
         for finding in opened.declared.ignored:
             log.warning("%s; ignored, as TorchServe does", finding)
         home = await self._homes.of(opened.name, opened.unpacked, opened.preload)
@@ -254,9 +257,9 @@ def _extended(placement: Placement, config: ModelConfig, platform: Platform, num
     return replace(wider, threads=placement.threads)
 
 
-def _open(order: Order, progress: Progress) -> _Opened:
+def _open(order: Order, gate: Gate | None, progress: Progress) -> _Opened:
     """Verify and unpack; the archive's hashes are checked on the way."""
-    unpacked = unpack(order.path, progress=progress)
+    unpacked = unpack(order.path, progress=progress, gate=gate)
     made_here = unpacked.manifest.specification_version is not None and bool(unpacked.manifest.files)
     return _Opened(order, unpacked, declared(unpacked.config_text, f"{order.path}", lenient=not made_here))
 

@@ -20,6 +20,7 @@ import uvloop
 from archiver.archive import Archive
 from archiver.errors import ArchiveError, CannotWrite, ServeFailed
 from archiver.progress import Progress, silent
+from archiver.store import Gate
 from archiver.workflow.naming import is_workflow
 from runner.deploying import Defaults, Deployer, no_defaults
 from runner.frontend import exposure
@@ -64,8 +65,8 @@ class ServerSettings:
     line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that answers
     when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at the end,
     `unregister_timeout`: when their model is taken out; `patience`: with slow clients; `trust`: checkpoints may hold
-    pickles beyond torch's weights_only list; `installs`: archives may install what they require; `model_store`: the
-    folder whose archives may be registered over HTTP, `workflow_store`: those of workflows, the model store when
+    pickles beyond torch's weights_only list; `gate`: which archives are opened at all; `installs`:
+    archives may install what they require; `model_store`: the folder whose archives may be registered over HTTP, `workflow_store`: those of workflows, the model store when
     None; `registers`: whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`:
     requests need its keys, new ones are good for `token_minutes`; `insecure`: strangers may use it without;
     `open_management`: models may be changed on any address without keys; `envelope`: for archives that name none;
@@ -86,6 +87,7 @@ class ServerSettings:
     patience: Patience = Patience()
     trust: bool = False
     installs: bool = False
+    gate: Gate | None = None
     model_store: Path | None = None
     workflow_store: Path | None = None
     registers: bool = True
@@ -147,7 +149,7 @@ class Service:
         tokens = _tokens(settings)
         self._watch_signals()
         variables = process_environment(settings.hidden_variables)
-        spawner = Spawner(_preloads(archives, installs=settings.installs), variables)
+        spawner = Spawner(_preloads(archives, settings.gate, installs=settings.installs), variables)
         homes = Homes(spawner, variables, installs=settings.installs)
         deployer = self._deployer(homes)
         control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed_meanwhile)
@@ -185,6 +187,7 @@ class Service:
             trust=settings.trust,
             envelope=settings.envelope,
             metrics_defined=settings.metrics_defined,
+            gate=settings.gate,
             progress=self._progress,
         )
 
@@ -244,7 +247,8 @@ class Service:
 
     def _workflows(self, control: Control) -> Workflows:
         store = self.settings.model_store
-        return Workflows(control, models_from(store, self._downloads(store)), self.settings.unregister_timeout)
+        models = models_from(store, self._downloads(store))
+        return Workflows(control, models, self.settings.unregister_timeout, self.settings.gate)
 
     def _workflow_actions(self, *, allowed: bool) -> WorkflowActions:
         assert self.workflows is not None, "this is a bug: workflows come before their routes"
@@ -403,11 +407,14 @@ def _tokens(settings: ServerSettings) -> Tokens | None:
     return tokens
 
 
-def _preloads(archives: Sequence[Order], *, installs: bool) -> list[str]:
-    """What the archives want imported in the server's template; those with an environment have their own."""
+def _preloads(archives: Sequence[Order], gate: Gate | None, *, installs: bool) -> list[str]:
+    """What the archives want imported in the server's template; those with an environment have their own.
+    Nothing is for one that is refused."""
     wanted = []
     for order in archives:
         with Archive.open(order.path) as archive:
+            if gate is not None:
+                gate(archive)
             if not (installs and archive.manifest.requirements_file):
                 wanted.append(declared(archive.config_text(), f"{order.path}", lenient=True))
     return preloads(wanted)
