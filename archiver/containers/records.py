@@ -143,8 +143,13 @@ def parse_end(record: bytes) -> tuple[End, int]:
     return End(count, size, offset), comment
 
 
-def wants_zip64(end: End) -> bool:
-    return end.count == _FULL16 or end.size == _FULL32 or end.offset == _FULL32
+def settled(end: End, wide: End) -> End:
+    """What the classic end record and the zip64 one say together. torch writes both, always. Raises Malformed where
+    they differ: readers do not agree on which one counts."""
+    pairs = ((end.count, wide.count, _FULL16), (end.size, wide.size, _FULL32), (end.offset, wide.offset, _FULL32))
+    if any(narrow not in (full, number) for narrow, number, full in pairs):
+        raise Malformed("its two end records differ")
+    return wide
 
 
 def parse_end64(record: bytes) -> End:
