@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "schema": Entry("archiver.cli.schema:schema", "Print a JSON Schema.", "Build"),
     "inspect": Entry("archiver.cli.inspect:inspect", "Show what is in an archive.", "Archives"),
     "verify": Entry("archiver.cli.verify:verify", "Check every hash of an archive.", "Archives"),
+    "scan": Entry("archiver.cli.scan:scan", "Find what runs code when an archive is opened.", "Archives"),
     "extract": Entry("archiver.cli.extract:extract", "Unpack an archive safely.", "Archives"),
     "diff": Entry("archiver.cli.diff:diff", "Compare two archives.", "Archives"),
     "cache": Entry("archiver.cli.cache:cache", "Show and prune the unpacked archives.", "Archives"),

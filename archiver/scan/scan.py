@@ -1,0 +1,81 @@
+"""The scan of an archive, a folder, or a file on its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from archiver.archive import Archive
+from archiver.containers.source import Extent
+from archiver.containers.streams import until_end
+from archiver.scan.extents import spooled
+from archiver.scan.found import Found, worst
+from archiver.scan.look import Budget, Place, look
+
+_ARCHIVES = (".mar", ".war", ".zip", ".tar.gz", ".tgz")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a scan found, entry by entry, what lies in an entry behind it."""
+
+    path: Path
+    found: tuple[Found, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The worst of all."""
+        return worst(each.verdict for each in self.found)
+
+    @property
+    def refused(self) -> tuple[Found, ...]:
+        """Where the refused things themselves are, not what they lie in."""
+        return tuple(each for each in self.found if each.refused)
+
+
+def scan(path: Path) -> Report:
+    """Look into an archive, a folder or a single file. Nothing in it is run.
+
+    Raises NotFound, DamagedArchive and RefusedArchive for an archive that cannot be opened.
+    """
+    if path.is_dir():
+        return scan_folder(path, path)
+    if not path.name.endswith(_ARCHIVES):
+        return scan_files(path, [(path.name, path)])
+    budget = Budget()
+    with Archive.open(path) as archive:
+        found = [each for one in archive.in_file_order for each in _member(archive, one.name, budget)]
+    return Report(path, tuple(found))
+
+
+def scan_folder(path: Path, folder: Path) -> Report:
+    """Look into every file of a folder, hidden ones, too. `path`: of the archive that was unpacked there."""
+    files = sorted(Path(where, name) for where, _, names in os.walk(folder) for name in names)
+    return scan_files(path, ((each.relative_to(folder).as_posix(), each) for each in files if each.is_file()))
+
+
+def scan_files(path: Path, files: Iterable[tuple[str, Path]]) -> Report:
+    """Look into files that lie on the disk; each with the name that it has in the archive at `path`."""
+    budget = Budget()
+    found: list[Found] = []
+    for name, file in files:
+        with _extent(file) as extent:
+            found += look(Place(name, name), extent, budget)
+    return Report(path, tuple(found))
+
+
+def _member(archive: Archive, name: str, budget: Budget) -> list[Found]:
+    extent = archive.extent(name)
+    if extent is not None:
+        return look(Place(name, name), extent, budget)
+    with archive.open_member(name) as file, spooled(until_end(file)) as copy:
+        return look(Place(name, name), copy, budget)
+
+
+@contextmanager
+def _extent(file: Path) -> Iterator[Extent]:
+    with file.open("rb") as opened:
+        yield Extent(opened.fileno(), 0, os.fstat(opened.fileno()).st_size)
