@@ -26,6 +26,7 @@ CODES = {
     "model-file/syntax": "the model file does not parse",
     "model-file/no-class": "the model file defines no class",
     "checkpoint/needs-model-file": "a built-in handler cannot load bare weights without a model file",
+    "pickle/refused": "a file wants more than torch's weights_only list when it is unpickled: it needs --trust",
     "labels/invalid": "index_to_name.json is no label mapping",
     "sample/invalid": "a sample input that ends in .json is no JSON",
     "project/missing-file": "a file that is named does not exist",
@@ -34,6 +35,8 @@ CODES = {
     "project/bad-name": "a name that no reader would accept",
 }
 
+#: Globals that a finding names.
+_SHOWN = 3
 #: Findings that leave nothing sensible to pack, so that `--no-check` cannot turn them into warnings.
 UNPACKABLE = frozenset({"project/missing-file", "project/name-clash", "project/bad-name"})
 
@@ -75,6 +78,18 @@ def _check_checkpoint(project: Project, members: Sequence[Member]) -> Iterator[F
         yield _error("checkpoint/needs-model-file", Where(typed.shown), message, "--model-file FILE.py")
 
 
+def _check_pickles(project: Project, members: Sequence[Member]) -> Iterator[Finding]:
+    """TorchServe loads such files; here they need trust, so that it is no error to pack them."""
+    from archiver.scan.scan import scan_files
+
+    report = scan_files(project.target, ((member.name, member.source) for member in members))
+    hint = "`archive serve` takes it with --trust only; `archive scan` shows it all"
+    for found in report.refused:
+        wants = ", ".join(map(str, found.refused[:_SHOWN])) + (", …" if len(found.refused) > _SHOWN else "")
+        message = f"wants more than torch's weights_only list allows: {wants}"
+        yield Finding("pickle/refused", Severity.WARNING, Where(found.entry), message, hint)
+
+
 def _check_config(project: Project, members: Sequence[Member]) -> Iterator[Finding]:
     if project.config is None or not project.config.path.is_file():
         return
@@ -107,6 +122,7 @@ _CHECKS: tuple[Callable[[Project, Sequence[Member]], Iterator[Finding]], ...] = 
     _check_handler,
     _check_model_file,
     _check_checkpoint,
+    _check_pickles,
     _check_config,
     _check_labels,
     _check_samples,

@@ -13,6 +13,7 @@ place that prints one and picks the exit code.
     ├── CannotWrite                  disk full, read-only, permission
     ├── RefusedArchive               breaks a safety rule; names the entry and the rule
     ├── DamagedArchive               truncated or not what it says it is
+    ├── UntrustedArchive             holds pickles that torch's weights_only list refuses
     └── ServeFailed                  the server could not become ready
 """
 
@@ -24,6 +25,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from archiver.config.findings import Finding
 
+#: Refusals that an error names; `archive scan` names all.
+_SHOWN = 5
 #: What to install for a command that needs more than the base install: importable name → extra.
 EXTRAS = {
     "torch": "serve",
@@ -129,6 +132,21 @@ class DamagedArchive(ArchiveError):
     """The file is truncated, altered or no archive at all."""
 
     code = "archive/damaged"
+
+
+class UntrustedArchive(ArchiveError):
+    """The archive wants more than torch's `weights_only` list when it is loaded, and nobody trusts it. Nothing of it
+    was run. `refusals`: each an entry and what it wants.
+    """
+
+    code = "archive/untrusted-pickle"
+
+    def __init__(self, archive: str, refusals: Sequence[str]) -> None:
+        more = f", and {len(refusals) - _SHOWN} more" if len(refusals) > _SHOWN else ""
+        super().__init__(
+            f"`{archive}` wants more than torch's weights_only list allows: {'; '.join(refusals[:_SHOWN])}{more}",
+            hint=f"`archive scan {archive}` shows all of it; if you trust whoever made it, add --trust",
+        )
 
 
 class ServeFailed(ArchiveError):

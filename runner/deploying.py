@@ -18,6 +18,7 @@ from archiver.manifest import MANIFEST, Manifest
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
 from archiver.repack import members_of
+from archiver.scan.scan import scan_folder
 from archiver.store import Unpacked, unpack
 from runner import wire
 from runner.metrics import Metrics
@@ -123,9 +124,12 @@ class Deployer:
     async def prepare(self, order: Order, *, at_startup: bool = False) -> Deployment:
         """A deployment whose workers are not started, and which nobody can find yet.
 
-        Raises what opening an archive raises, InvalidInput for its config, and ServeFailed.
+        Raises what opening an archive raises, UntrustedArchive, InvalidInput for its config, and ServeFailed.
         """
         opened = await asyncio.to_thread(_open, order, self._progress)
+        if not self._trusts(opened.unpacked):
+            report = await asyncio.to_thread(scan_folder, order.path, opened.unpacked.model_dir)
+            report.require_safe()
         for finding in opened.declared.ignored:
             log.warning("%s; ignored, as TorchServe does", finding)
         deployment = self._planned(opened, await self._platform(), at_startup)
@@ -133,6 +137,10 @@ class Deployer:
             free = await asyncio.to_thread(free_memory)
             check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
         return deployment
+
+    def _trusts(self, _unpacked: Unpacked) -> bool:
+        """Whether pickles of this archive may do what torch's weights_only list does not: the operator's word."""
+        return self._trust
 
     async def _platform(self) -> Platform:
         try:
@@ -211,7 +219,7 @@ class Deployer:
             device=placement.devices[number],
             threads=placement.threads,
             cpus=list(cpus) if cpus is not None else None,
-            trusted=self._trust,
+            trusted=self._trusts(unpacked),
             envelope=unpacked.manifest.envelope or self._envelope,
             digest=unpacked.manifest.content() or unpacked.digest,
             compile_cache=str(compiled_root()),

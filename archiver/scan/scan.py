@@ -11,6 +11,7 @@ from pathlib import Path
 from archiver.archive import Archive
 from archiver.containers.source import Extent
 from archiver.containers.streams import until_end
+from archiver.errors import ArchiveError, UntrustedArchive
 from archiver.scan.extents import spooled
 from archiver.scan.found import Found, worst
 from archiver.scan.look import Budget, Place, look
@@ -30,6 +31,13 @@ class Report:
         """The worst of all."""
         return worst(each.verdict for each in self.found)
 
+    def require_safe(self) -> None:
+        """Raises UntrustedArchive where something is refused: for whoever loads it without trusting its maker."""
+        if self.refused:
+            raise UntrustedArchive(
+                str(self.path), [f"{each.entry}: {what}" for each in self.refused for what in each.refused]
+            )
+
     @property
     def refused(self) -> tuple[Found, ...]:
         """Where the refused things themselves are, not what they lie in."""
@@ -39,7 +47,8 @@ class Report:
 def scan(path: Path) -> Report:
     """Look into an archive, a folder or a single file. Nothing in it is run.
 
-    Raises NotFound, DamagedArchive and RefusedArchive for an archive that cannot be opened.
+    Raises NotFound, DamagedArchive and RefusedArchive for an archive that cannot be opened, ArchiveError for a file
+    that cannot be read.
     """
     if path.is_dir():
         return scan_folder(path, path)
@@ -77,5 +86,9 @@ def _member(archive: Archive, name: str, budget: Budget) -> list[Found]:
 
 @contextmanager
 def _extent(file: Path) -> Iterator[Extent]:
-    with file.open("rb") as opened:
+    try:
+        opened = file.open("rb")
+    except OSError as error:
+        raise ArchiveError(f"cannot read {file}: {error.strerror}") from error
+    with opened:
         yield Extent(opened.fileno(), 0, os.fstat(opened.fileno()).st_size)

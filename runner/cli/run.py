@@ -74,7 +74,7 @@ def run(
     answer is an error.
     """
     asked = None if input_file is None else input_file.absolute()
-    with _opened(target) as found:
+    with _opened(target, trust) as found:
         load = _load_of(found, config_file, device, trust)
         reply = _answered(load, asked, content_type, repeat)
     _print(reply)
@@ -83,7 +83,7 @@ def run(
 
 
 @contextmanager
-def _opened(target: str) -> Iterator[_Target]:
+def _opened(target: str, trust: bool) -> Iterator[_Target]:
     """The target, however it was named. Raises NotFound and what opening an archive raises."""
     path, _, name = target.partition(":")
     file = Path(path)
@@ -97,13 +97,16 @@ def _opened(target: str) -> Iterator[_Target]:
     elif file.is_dir() and not (file / MANIFEST).is_file():
         yield from _project(file, None)
     else:
-        yield _archive(file)
+        yield _archive(file, trust)
 
 
-def _archive(file: Path) -> _Target:
+def _archive(file: Path, trust: bool) -> _Target:
+    from archiver.scan.scan import scan_folder
     from archiver.store import unpack
 
     opened = unpack(file)
+    if not trust:
+        scan_folder(file, opened.model_dir).require_safe()
     return _Target(opened.model_dir, opened.manifest, opened.config_text, str(file))
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from archiver.scan.scan import scan_files
 from runner.handlers.errors import CannotLoad
 from runner.handlers.modules import classes_defined_in, import_file
 
@@ -139,12 +140,29 @@ def load_torchscript(checkpoint: Path, device: torch.device) -> nn.Module:
 
 
 def _exported(checkpoint: Path, device: torch.device) -> nn.Module:
+    if _is_gated():
+        _refuse_pickles(checkpoint)
     program = torch.export.load(checkpoint)
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
     return program.module()
+
+
+def _is_gated() -> bool:
+    """Whether this worker was not told to trust its archive."""
+    return os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD") == "1"
+
+
+def _refuse_pickles(checkpoint: Path) -> None:
+    """torch.export.load falls back to unpickling anything, and part of it does not ask the environment."""
+    refused = scan_files(checkpoint, [(checkpoint.name, checkpoint)]).refused
+    if refused:
+        wants = "; ".join(f"{each.entry}: {what}" for each in refused for what in each.refused)
+        raise CannotLoad(
+            f"loading {checkpoint.name} could run any code: {wants}. Serve it with --trust if you know why"
+        )
 
 
 def read_state(checkpoint: Path) -> Mapping[str, Any] | nn.Module:
@@ -168,7 +186,7 @@ def _unpickled(checkpoint: Path) -> Any:
     try:
         return torch.load(checkpoint, map_location="cpu", mmap=mapped, weights_only=True)
     except pickle.UnpicklingError as error:
-        if os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD") == "1":
+        if _is_gated():
             raise CannotLoad(
                 f"{checkpoint.name} holds more than tensors, and unpickling it could run any code. Save its "
                 "state_dict(), or serve it with --trust if you know where it comes from"
