@@ -35,8 +35,6 @@ CODES = {
     "project/bad-name": "a name that no reader would accept",
 }
 
-#: Globals that a finding names.
-_SHOWN = 3
 #: Findings that leave nothing sensible to pack, so that `--no-check` cannot turn them into warnings.
 UNPACKABLE = frozenset({"project/missing-file", "project/name-clash", "project/bad-name"})
 
@@ -83,11 +81,11 @@ def _check_pickles(project: Project, members: Sequence[Member]) -> Iterator[Find
     from archiver.scan.scan import scan_files
 
     report = scan_files(project.target, ((member.name, member.source) for member in members))
+    typed = {member.name: str(member.source) for member in members}
     hint = "`archive serve` takes it with --trust only; `archive scan` shows it all"
     for found in report.refused:
-        wants = ", ".join(map(str, found.refused[:_SHOWN])) + (", …" if len(found.refused) > _SHOWN else "")
-        message = f"wants more than torch's weights_only list allows: {wants}"
-        yield Finding("pickle/refused", Severity.WARNING, Where(found.entry), message, hint)
+        message = f"wants more than torch's weights_only list allows: {found.wants()}"
+        yield Finding("pickle/refused", Severity.WARNING, Where(typed[found.root]), message, hint)
 
 
 def _check_config(project: Project, members: Sequence[Member]) -> Iterator[Finding]:

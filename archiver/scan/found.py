@@ -17,6 +17,8 @@ VERDICTS = {
     "data": "nothing that runs",
 }
 _RANK = {verdict: place for place, verdict in enumerate(VERDICTS)}
+#: Refusals that a sentence names.
+_SHOWN = 4
 #: Between an entry and the entry inside it.
 INSIDE = "!"
 
@@ -36,6 +38,16 @@ class Found:
     def depth(self) -> int:
         """How many archives it lies in, beyond the one that was named."""
         return self.entry.count(INSIDE)
+
+    @property
+    def root(self) -> str:
+        """The entry of the archive that was named, in which it lies."""
+        return self.entry.partition(INSIDE)[0]
+
+    def wants(self) -> str:
+        """What is refused, in a line: `model.pt!m/data.pkl: os.system`."""
+        more = f" and {len(self.refused) - _SHOWN} more" if len(self.refused) > _SHOWN else ""
+        return f"{self.entry}: {', '.join(map(str, self.refused[:_SHOWN]))}{more}"
 
     def to_json(self) -> dict[str, Any]:
         """For `archive scan --json`."""

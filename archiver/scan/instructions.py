@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from archiver.containers.source import Extent
 
-#: Longer arguments are passed over: no name of a module or function has so many bytes.
+#: Of longer arguments the beginning is kept, one byte more than this: no name on torch's list is so long.
 LONGEST = 512
 
 _CHUNK = 1 << 16
@@ -27,8 +27,8 @@ _TWO_LINES = frozenset({"GLOBAL", "INST"})
 #: Instruction's byte → its name and what follows it.
 _TABLE = {ord(each.code): (each.name, each.arg.n if each.arg else 0) for each in pickletools.opcodes}
 
-#: Name and raw argument of an instruction: None where it is too long to be kept, b"" where there is none.
-Instruction = tuple[str, bytes | None]
+#: Name and raw argument of an instruction, b"" where there is none.
+Instruction = tuple[str, bytes]
 
 
 class Broken(Exception):
@@ -65,16 +65,16 @@ class Reader:
             raise Broken
         self._base, self._buffer, self._next = self.at + count, b"", 0
 
-    def line(self) -> bytes | None:
-        """Up to the next line feed and past it. Raises Broken where there is none."""
+    def line(self) -> bytes:
+        """Up to the next line feed, its beginning if it is long, and past it. Raises Broken where there is none."""
         kept = b""
         while (end := self._buffer.find(b"\n", self._next)) < 0:
             kept = (kept + self._buffer[self._next :])[: LONGEST + 1]
             self._next = len(self._buffer)
             self._fill(1)
-        kept += self._buffer[self._next : min(end, self._next + LONGEST + 1)]
+        kept += self._buffer[self._next : end]
         self._next = end + 1
-        return kept if len(kept) <= LONGEST else None
+        return kept[: LONGEST + 1]
 
     def _fill(self, count: int) -> None:
         """At least so many bytes in the buffer, which begins with the next one."""
@@ -94,18 +94,14 @@ def instructions(reader: Reader) -> Iterator[Instruction]:
         yield name, _argument(reader, name, argument)
 
 
-def _argument(reader: Reader, name: str, kind: int) -> bytes | None:
+def _argument(reader: Reader, name: str, kind: int) -> bytes:
     if kind >= 0:
         return reader.take(kind) if kind else b""
     if kind == _LINE:
-        return _joined(reader.line(), reader.line()) if name in _TWO_LINES else reader.line()
+        # A line feed can be in neither of the two.
+        return b"\n".join([reader.line(), reader.line()]) if name in _TWO_LINES else reader.line()
     count = int.from_bytes(reader.take(_COUNTED[kind]), "little")
-    if count <= LONGEST:
-        return reader.take(count)
-    reader.skip(count)
-    return None
-
-
-def _joined(module: bytes | None, name: bytes | None) -> bytes | None:
-    """Two lines as one; a line feed can be in neither."""
-    return None if module is None or name is None else module + b"\n" + name
+    kept = reader.take(min(count, LONGEST + 1))
+    if count > len(kept):
+        reader.skip(count - len(kept))
+    return kept

@@ -94,7 +94,8 @@ class _Look:
 
     def _pickle(self) -> Found:
         """What the entry is as a pickle, safetensors or plain data."""
-        if code.is_compiled(self.place.name):
+        # As a pickle, a zip would begin by asking its loader for an object, which plain unpicklers refuse.
+        if code.is_compiled(self.place.name) or self.head.startswith(_ZIP):
             return Found(self.place.entry, "data", "data")
         entry, suffix = self.place.entry, PurePosixPath(self.place.name).suffix
         start = _numpy_start(self.extent) if self.head.startswith(_NUMPY) else 0

@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 from archiver.containers.source import Extent
 from archiver.scan.allowed import INSTRUCTIONS, is_allowed
-from archiver.scan.instructions import Broken, Reader, instructions
+from archiver.scan.instructions import LONGEST, Broken, Reader, instructions
 
 _DEEPEST_STACK = 1_000_000
 _LARGEST_MEMO = 2_000_000
 _MOST_NAMED = 200
+_LONGEST_SHOWN = 160
 
 #: Whether a global, "module.name", may be called.
 Gate = Callable[[str], bool]
@@ -105,7 +106,7 @@ class Machine:
         self.acts = False
         self.unread: str | None = None
 
-    def step(self, name: str, argument: bytes | None) -> None:
+    def step(self, name: str, argument: bytes) -> None:
         """Follow one instruction. Raises Broken or LookupError where no unpickler could, and TooLong."""
         if name not in INSTRUCTIONS and self.unread is None:
             self.unread = name
@@ -121,7 +122,7 @@ class Machine:
         elif name in _EXTENSIONS:
             self._extension(argument)
         else:
-            _STEPS[name](self, argument or b"")
+            _STEPS[name](self, argument)
 
     def _push(self, value: _Value) -> None:
         if len(self._stack) >= _DEEPEST_STACK or len(self._below) >= _DEEPEST_STACK:
@@ -209,12 +210,13 @@ class Machine:
 
     def _global(self, argument: bytes) -> None:
         module, _, name = argument.decode("utf-8", "surrogateescape").partition("\n")
-        self._push(self._found(*_renamed(module, name)) if argument else self._unnamed())
+        self._push(self._found(*_renamed(module, name)))
 
     def _stack_global(self, _: bytes) -> None:
         name, module = self._stack.pop(), self._stack.pop()
-        known = name.kind == module.kind == "text" and name.said is not None and module.said is not None
-        self._push(self._found(*_renamed(module.said or "", name.said or "")) if known else self._unnamed())
+        if name.kind != "text" or module.kind != "text":
+            raise Broken
+        self._push(self._found(*_renamed(module.said or "", name.said or "")))
 
     def _found(self, module: str, name: str) -> _Value:
         full = f"{module}.{name}"
@@ -224,18 +226,15 @@ class Machine:
             return _Value("global", full)
         return self._refuse(Refusal(_shown(module), _shown(name), "is not on torch's list"))
 
-    def _unnamed(self) -> _Value:
-        return self._refuse(Refusal("", "", "imports something whose name is made while it is loaded"))
-
-    def _extension(self, argument: bytes | None) -> None:
-        self.acts = True
-        code = _number(argument or b"")
+    def _extension(self, argument: bytes) -> None:
+        code = _number(argument)
         self._push(self._refuse(Refusal("", "", f"imports number {code} of copyreg's extensions")))
 
     def _inst(self, argument: bytes) -> None:
+        self._global(argument)  # imported before the mark is looked for
+        function = self._stack.pop()
         self._to_mark()
-        self._global(argument)
-        self._push(self._called(self._stack.pop()))
+        self._push(self._called(function))
 
     def _obj(self, _: bytes) -> None:
         self._push(self._called(self._to_mark()[0]))
@@ -339,19 +338,17 @@ def _renamed(module: str, name: str) -> tuple[str, str]:
     return NAME_MAPPING.get((module, name)) or (IMPORT_MAPPING.get(module, module), name)
 
 
-def _decoded(argument: bytes | None, encoding: str, errors: str) -> str | None:
-    if argument is None:
-        return None
+def _decoded(argument: bytes, encoding: str, errors: str) -> str:
     try:
-        return argument.decode(encoding, errors)
+        return argument.decode(encoding, errors if len(argument) <= LONGEST else "replace")
     except UnicodeDecodeError as error:
         raise Broken from error
 
 
-def _unquoted(argument: bytes) -> str | None:
+def _unquoted(argument: bytes) -> str:
     """The text of a STRING: quoted and escaped as Python's repr does."""
-    if not argument:
-        return None
+    if len(argument) > LONGEST:
+        return argument.decode("latin-1")
     if len(argument) < 2 or argument[:1] not in (b"'", b'"') or argument[-1:] != argument[:1]:
         raise Broken
     try:
@@ -373,4 +370,5 @@ def _decimal(argument: bytes) -> int:
 
 def _shown(text: str) -> str:
     """A name out of a hostile file, fit for a terminal."""
-    return text if text.isprintable() else ascii(text)[1:-1]
+    plain = text if text.isprintable() else ascii(text)[1:-1]
+    return plain if len(plain) <= _LONGEST_SHOWN else f"{plain[:_LONGEST_SHOWN]}…"

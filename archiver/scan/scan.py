@@ -34,9 +34,7 @@ class Report:
     def require_safe(self) -> None:
         """Raises UntrustedArchive where something is refused: for whoever loads it without trusting its maker."""
         if self.refused:
-            raise UntrustedArchive(
-                str(self.path), [f"{each.entry}: {what}" for each in self.refused for what in each.refused]
-            )
+            raise UntrustedArchive(str(self.path), [each.wants() for each in self.refused])
 
     @property
     def refused(self) -> tuple[Found, ...]:

@@ -159,7 +159,7 @@ def _refuse_pickles(checkpoint: Path) -> None:
     """torch.export.load falls back to unpickling anything, and part of it does not ask the environment."""
     refused = scan_files(checkpoint, [(checkpoint.name, checkpoint)]).refused
     if refused:
-        wants = "; ".join(f"{each.entry}: {what}" for each in refused for what in each.refused)
+        wants = "; ".join(each.wants() for each in refused)
         raise CannotLoad(
             f"loading {checkpoint.name} could run any code: {wants}. Serve it with --trust if you know why"
         )
