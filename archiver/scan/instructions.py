@@ -91,12 +91,12 @@ def instructions(reader: Reader) -> Iterator[Instruction]:
         name, argument = _TABLE.get(reader.take(1)[0], ("", 0))
         if not name:
             raise Broken
-        yield name, _argument(reader, name, argument)
+        yield name, _argument(reader, name, argument) if argument else b""
 
 
 def _argument(reader: Reader, name: str, kind: int) -> bytes:
-    if kind >= 0:
-        return reader.take(kind) if kind else b""
+    if kind > 0:
+        return reader.take(kind)
     if kind == _LINE:
         # A line feed can be in neither of the two.
         return b"\n".join([reader.line(), reader.line()]) if name in _TWO_LINES else reader.line()

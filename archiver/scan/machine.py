@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from archiver.containers.source import Extent
 from archiver.scan.allowed import INSTRUCTIONS, is_allowed
 from archiver.scan.instructions import LONGEST, Broken, Reader, instructions
 
@@ -84,13 +83,15 @@ _PLAIN = {
 }
 _OF_MARK = {"LIST": _Value("list"), "DICT": _Value("mapping"), "FROZENSET": _Value("set")}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_EXTENSIONS = frozenset({"EXT1", "EXT2", "EXT4"})
 #: How the argument of an instruction becomes the text that the unpickler sees.
 _TEXTS = {
     **dict.fromkeys(("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"), ("utf-8", "surrogatepass")),
     "UNICODE": ("raw-unicode-escape", "strict"),
     **dict.fromkeys(("BINSTRING", "SHORT_BINSTRING"), ("latin-1", "strict")),
 }
+
+
+Step = Callable[["Machine", bytes], None]
 
 
 class Machine:
@@ -110,19 +111,7 @@ class Machine:
         """Follow one instruction. Raises Broken or LookupError where no unpickler could, and TooLong."""
         if name not in INSTRUCTIONS and self.unread is None:
             self.unread = name
-        if name in _PLAIN:
-            self._push(_PLAIN[name])
-        elif name in _TEXTS:
-            self._push(_Value("text", _decoded(argument, *_TEXTS[name])))
-        elif name in _TUPLES:
-            self._tuple([self._stack.pop() for _ in range(_TUPLES[name])][::-1])
-        elif name in _OF_MARK:
-            self._to_mark()
-            self._push(_OF_MARK[name])
-        elif name in _EXTENSIONS:
-            self._extension(argument)
-        else:
-            _STEPS[name](self, argument)
+        _STEPS[name](self, argument)
 
     def _push(self, value: _Value) -> None:
         if len(self._stack) >= _DEEPEST_STACK or len(self._below) >= _DEEPEST_STACK:
@@ -154,14 +143,25 @@ class Machine:
     def _duplicate(self, _: bytes) -> None:
         self._push(self._stack[-1])
 
+    def _put_together(self, value: _Value) -> None:
+        self._to_mark()
+        self._push(value)
+
+    def _text(self, argument: bytes, encoding: str, errors: str) -> None:
+        self._push(_Value("text", _decoded(argument, encoding, errors)))
+
     def _string(self, argument: bytes) -> None:
         self._push(_Value("text", _unquoted(argument)))
 
-    def _tuple(self, items: list[_Value]) -> None:
+    def _tuple(self, count: int) -> None:
+        items = [self._stack.pop() for _ in range(count)]
+        self._push_tuple(items[::-1])
+
+    def _push_tuple(self, items: list[_Value]) -> None:
         self._push(_Value("tuple", (items[0].said or items[0].kind) if items else None))
 
     def _tuple_of_mark(self, _: bytes) -> None:
-        self._tuple(self._to_mark())
+        self._push_tuple(self._to_mark())
 
     def _put(self, argument: bytes) -> None:
         if len(self._memo) >= _LARGEST_MEMO:
@@ -283,7 +283,28 @@ class Machine:
         return _Value("refused")
 
 
-_STEPS: dict[str, Callable[[Machine, bytes], None]] = {
+def _pushing(value: _Value) -> Step:
+    return lambda machine, _: machine._push(value)
+
+
+def _putting_together(value: _Value) -> Step:
+    return lambda machine, _: machine._put_together(value)
+
+
+def _reading(encoding: str, errors: str) -> Step:
+    return lambda machine, argument: machine._text(argument, encoding, errors)
+
+
+def _tupling(count: int) -> Step:
+    return lambda machine, _: machine._tuple(count)
+
+
+_STEPS: dict[str, Step] = {
+    **{name: _pushing(value) for name, value in _PLAIN.items()},
+    **{name: _putting_together(value) for name, value in _OF_MARK.items()},
+    **{name: _reading(*how) for name, how in _TEXTS.items()},
+    **{name: _tupling(count) for name, count in _TUPLES.items()},
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), Machine._extension),
     **dict.fromkeys(("PROTO", "FRAME", "READONLY_BUFFER"), Machine._nothing),
     **dict.fromkeys(("STOP", "POP"), Machine._pop),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), Machine._put),
@@ -314,10 +335,9 @@ _STEPS: dict[str, Callable[[Machine, bytes], None]] = {
 }
 
 
-def follow(extent: Extent, start: int, most: int, allows: Gate = is_allowed) -> Pickle:
-    """The pickle that begins at `start`, in at most so many instructions. Raises TooLong."""
+def follow(reader: Reader, most: int, allows: Gate = is_allowed) -> Pickle:
+    """The pickle that begins where the reader is, in at most so many instructions. Raises TooLong."""
     machine = Machine(allows)
-    reader = Reader(extent, start)
     spent, whole = 0, False
     try:
         for name, argument in instructions(reader):

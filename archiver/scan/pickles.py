@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from archiver.containers.source import Extent
-from archiver.scan.machine import Gate, Pickle, follow
+from archiver.scan.instructions import Reader
+from archiver.scan.machine import Gate, Pickle, TooLong, follow
 
 _SUFFIXES = frozenset(
     (
@@ -29,6 +30,8 @@ _SUFFIXES = frozenset(
     )
 )
 _NEWEST_PROTOCOL = 5
+#: Pickles one behind the other; torch's old files have five.
+_MOST = 10_000
 
 
 class Purse(Protocol):
@@ -42,15 +45,18 @@ def pickles(extent: Extent, start: int, suffix: str, purse: Purse, allows: Gate)
     found: list[Pickle] = []
     named = suffix in _SUFFIXES
     headed = named or _is_headed(extent, start)
-    while start < extent.length:
-        one = follow(extent, start, purse.instructions, allows)
+    reader = Reader(extent, start)
+    while reader.at < extent.length:
+        if len(found) >= _MOST:
+            raise TooLong
+        start = reader.at
+        one = follow(reader, purse.instructions, allows)
         purse.instructions -= one.spent
         if not (one.whole or (named and (one.globals or one.acts)) or _is_harmful(one, _is_headed(extent, start))):
             break
         found.append(one)
         if not one.whole:
             break
-        start = one.end
     return found if headed or any(_is_harmful(one, one.whole) for one in found) else []
 
 

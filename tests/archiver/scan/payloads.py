@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from archiver.containers.source import Extent
+from archiver.scan.instructions import Reader
 from archiver.scan.look import Budget, Place, look
 from archiver.scan.machine import Pickle, follow
 
@@ -138,7 +139,7 @@ def extent_of(data: bytes) -> Iterator[Extent]:
 
 def followed(data: bytes) -> Pickle:
     with extent_of(data) as extent:
-        return follow(extent, 0, 1_000_000)
+        return follow(Reader(extent, 0), 1_000_000)
 
 
 def looked(data: bytes, name: str = "file.bin", budget: Budget | None = None):
