@@ -50,6 +50,11 @@ ALLOWED = frozenset(
         *(f"torch.{name}Storage" for name in _QUANTISED),
     ]
 )
+#: The functions of `torch.jit._pickle`, whole names only: other names lead out of that module.
+_TORCHSCRIPT = frozenset(
+    f"torch.jit._pickle.{name}"
+    for name in (*(f"build_{kind}list" for kind in ("int", "tensor", "double", "bool")), "build_tensor_from_id")
+) | {"torch.jit._pickle.restore_type_tag"}
 _INSTRUCTIONS = """
     APPEND APPENDS BINFLOAT BINGET BININT BININT1 BININT2 BINPERSID BINPUT BINUNICODE BUILD EMPTY_DICT EMPTY_LIST
     EMPTY_SET EMPTY_TUPLE GLOBAL LONG1 LONG_BINGET LONG_BINPUT MARK NEWFALSE NEWOBJ NEWTRUE NONE PROTO REDUCE SETITEM
@@ -65,5 +70,6 @@ def is_allowed(name: str) -> bool:
 
 
 def is_torchscript(name: str) -> bool:
-    """Whether a TorchScript archive names it for torch's C++ reader, which calls no Python."""
-    return name.startswith(("__torch__.", "torch.jit._pickle."))
+    """Whether a TorchScript archive names it for torch's C++ reader, which calls no Python: the program's own types,
+    and the functions with which types were marked."""
+    return name.startswith("__torch__.") or name in _TORCHSCRIPT

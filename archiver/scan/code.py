@@ -11,6 +11,8 @@ from typing import Any
 from archiver.manifest import COMPILED_CODE
 from archiver.scan.machine import Refusal
 
+#: About members below `COMPILED_CODE`.
+COMPILED = "compiled for one kind of machine"
 _SUFFIXES = {
     **dict.fromkeys((".py", ".pyw", ".pyc", ".pyo"), "Python"),
     **dict.fromkeys((".so", ".pyd", ".dylib", ".dll"), "native library"),
@@ -35,8 +37,6 @@ LONGEST_CONFIG = 64 << 20
 def about(name: str, head: bytes) -> str | None:
     """What kind of code a file is, or None. `name`: with its folders."""
     path = PurePosixPath(name)
-    if is_compiled(name):
-        return "compiled for one kind of machine"
     if path.name.startswith("requirements") and path.suffix == ".txt":
         return "packages for pip to install"
     return _SUFFIXES.get(path.suffix.lower()) or next(

@@ -77,6 +77,8 @@ class _Look:
         self.head = extent.read(0, _HEAD)
 
     def found(self) -> list[Found]:
+        if self.place.depth == 0 and code.is_compiled(self.place.name):
+            return [Found(self.place.entry, "code", "runs", code.COMPILED)]
         inner = [*self._tar(), *self._zip(), *self._packed()]
         own = self._pickle()
         what = code.about(self.place.name, self.head)
@@ -95,7 +97,7 @@ class _Look:
     def _pickle(self) -> Found:
         """What the entry is as a pickle, safetensors or plain data."""
         # As a pickle, a zip would begin by asking its loader for an object, which plain unpicklers refuse.
-        if code.is_compiled(self.place.name) or self.head.startswith(_ZIP):
+        if self.head.startswith(_ZIP):
             return Found(self.place.entry, "data", "data")
         entry, suffix = self.place.entry, PurePosixPath(self.place.name).suffix
         start = _numpy_start(self.extent) if self.head.startswith(_NUMPY) else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archiver.archive import Archive
@@ -13,7 +13,7 @@ from archiver.containers.source import Extent
 from archiver.containers.streams import until_end
 from archiver.errors import ArchiveError, UntrustedArchive
 from archiver.scan.extents import spooled
-from archiver.scan.found import Found, worst
+from archiver.scan.found import Found, unjudged, worst
 from archiver.scan.look import Budget, Place, look
 
 _ARCHIVES = (".mar", ".war", ".zip", ".tar.gz", ".tgz")
@@ -60,8 +60,15 @@ def scan(path: Path) -> Report:
 
 def scan_folder(path: Path, folder: Path) -> Report:
     """Look into every file of a folder, hidden ones, too. `path`: of the archive that was unpacked there."""
-    files = sorted(Path(where, name) for where, _, names in os.walk(folder) for name in names)
-    return scan_files(path, ((each.relative_to(folder).as_posix(), each) for each in files if each.is_file()))
+    inside = sorted(Path(where, name) for where, folders, names in os.walk(folder) for name in (*folders, *names))
+    named = [(each.relative_to(folder).as_posix(), each) for each in inside]
+    linked = (unjudged(name, "archive", "is a link to a folder") for name, each in named if _is_linked(each))
+    report = scan_files(path, ((name, each) for name, each in named if each.is_file()))
+    return replace(report, found=(*report.found, *linked))
+
+
+def _is_linked(path: Path) -> bool:
+    return path.is_dir() and path.is_symlink()
 
 
 def scan_files(path: Path, files: Iterable[tuple[str, Path]]) -> Report:

@@ -101,6 +101,13 @@ def test_every_file_of_a_folder_is_looked_at_hidden_ones_too(tmp_path):
     assert names(scan(tmp_path).found) == [".hidden/x: posix.system", "__pycache__/y: posix.system"]
 
 
+def test_a_link_to_a_folder_is_not_followed_and_told(tmp_path):
+    folder = tmp_path / "model"
+    write(folder / "handler.py", "x = 1")
+    (folder / "more").symlink_to(tmp_path)
+    assert names(scan(folder).found) == ["more: is a link to a folder"]
+
+
 def test_who_does_not_trust_it_gets_an_error_that_names_module_function_and_entry(tmp_path):
     archive = make_torchserve_archive(tmp_path / "m.mar", members={"m.pt": zipped({"m/data.pkl": EVIL})})
     with pytest.raises(UntrustedArchive, match=r"m\.pt!m/data\.pkl: posix\.system") as caught:

@@ -38,6 +38,7 @@ def test_compiled_code_is_code_as_a_whole_with_the_pickles_of_the_compiler():
     (found,) = looked(EVIL, "MAR-INF/precompiled/cpu-1/fxgraph/entry")
     assert (found.kind, found.verdict) == ("code", "runs")
     assert looked(EVIL, "elsewhere/precompiled/entry")[0].verdict == "refused"
+    assert looked(zipped({"MAR-INF/precompiled/data.pkl": EVIL}), "model.pt")[0].verdict == "refused"
 
 
 def test_safetensors_and_plain_files_are_not_code():
@@ -124,6 +125,12 @@ def test_the_pickle_of_a_torchscript_program_is_no_way_around():
     types = {**members, "m/data.pkl": b"\x80\x02c__torch__\nNet\n)\x81}b."}
     assert names(looked(zipped(types), "model.pt")) == []
     assert names(looked(zipped({"m/data.pkl": types["m/data.pkl"]}), "model.pt")) != []
+
+
+@pytest.mark.parametrize("name", ["torch.jit._pickle.torch.os.system", "torch.jit._pickle.build_intlist.__globals__"])
+def test_no_name_leads_out_of_torchscript_s_functions(name):
+    members = {"m/constants.pkl": b"N.", "m/data.pkl": b"ctorch.jit._pickle\n" + name[18:].encode() + b"\n)R."}
+    assert names(looked(zipped(members), "model.pt")) == [f"model.pt!m/data.pkl: {name}"]
 
 
 def test_a_pickled_module_names_its_classes_and_the_pickle_in_the_zip():
