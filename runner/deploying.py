@@ -18,6 +18,7 @@ from archiver.manifest import MANIFEST, Manifest
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
 from archiver.repack import members_of
+from archiver.scan.scan import scan_folder
 from archiver.store import Gate, Unpacked, unpack
 from runner import wire
 from runner.metrics import Metrics
@@ -139,9 +140,13 @@ class Deployer:
     async def prepare(self, order: Order, *, at_startup: bool = False) -> Deployment:
         """A deployment whose workers are not started, and which nobody can find yet.
 
-        Raises what opening an archive raises, InvalidInput for its config, and ServeFailed.
+        Raises what opening an archive raises, UntrustedPickle, UntrustedSignature, InvalidInput for its config, and
+        ServeFailed.
         """
         opened = await asyncio.to_thread(_open, order, self._gate, self._progress)
+        if not self._trusts_pickles:
+            report = await asyncio.to_thread(scan_folder, order.path, opened.unpacked.model_dir)
+            report.require_safe()
         for finding in opened.declared.ignored:
             log.warning("%s; ignored, as TorchServe does", finding)
         home = await self._homes.of(opened.name, opened.unpacked, opened.preload)
@@ -155,6 +160,12 @@ class Deployer:
             await home.close()
             raise
         return deployment
+
+    @property
+    def _trusts_pickles(self) -> bool:
+        """Whether pickles may do what torch's weights_only list does not: the operator's word, or a signature that is
+        trusted, without which nothing has come in here."""
+        return self._trust or self._gate is not None
 
     def _planned(self, opened: _Opened, home: Home, platform: Platform, at_startup: bool) -> Deployment:
         manifest, name = opened.unpacked.manifest, opened.name
@@ -227,7 +238,7 @@ class Deployer:
             device=placement.devices[number],
             threads=placement.threads,
             cpus=list(cpus) if cpus is not None else None,
-            trusted=self._trust,
+            trusted=self._trusts_pickles,
             envelope=unpacked.manifest.envelope or self._envelope,
             digest=unpacked.manifest.content() or unpacked.digest,
             compile_cache=str(compiled_root()),

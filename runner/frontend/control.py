@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from archiver.errors import ArchiveError, CannotWrite, UntrustedArchive
+from archiver.errors import ArchiveError, CannotWrite, UntrustedSignature
 from runner.frontend.bodies import ClientGone, TooLarge, read_body
 from runner.frontend.downloads import AlreadyThere, DownloadFailed, Downloads, NotAllowed
 from runner.frontend.management import respond
@@ -191,7 +191,7 @@ _SITUATIONS: dict[type[Exception], str] = {
     CannotWrite: "server-fault",
     RequirementsFailed: "requirements",
     Stopping: "stopped",
-    UntrustedArchive: "untrusted",
+    UntrustedSignature: "untrusted",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 
@@ -229,7 +229,7 @@ async def parameters(request: Request) -> Mapping[str, str]:
 
 def words(error: Exception) -> str:
     """The sentence, the findings of a config that is wrong, and what to do about a signature."""
-    if isinstance(error, UntrustedArchive):
+    if isinstance(error, UntrustedSignature):
         return f"{error}; {error.hint}"
     findings = getattr(error, "findings", ())
     return " ".join([str(error), *map(str, findings)])
