@@ -211,6 +211,6 @@ class Decoder:
 def _decode(body: memoryview) -> Frame:
     try:
         frame: Frame = _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a frame: {error}") from error
     return frame

@@ -136,7 +136,9 @@ def pack_end(count: int, size: int, offset: int, *, zip64_from: int = _FULL32) -
 
 
 def parse_end(record: bytes) -> tuple[End, int]:
-    """The classic end record and the length of the comment behind it."""
+    """The classic end record and the length of the comment behind it. Raises Malformed."""
+    if len(record) < END.size:
+        raise Malformed("the end is cut off")
     _, disk, start, here, count, size, offset, comment = END.unpack(record)
     if disk not in (0, _FULL16) or start not in (0, _FULL16) or here != count:
         raise Malformed("it is one part of a zip split over several files")

@@ -83,11 +83,12 @@ async def _multipart(content_type: str, body: bytes) -> list[tuple[str, str, byt
 
     _, options = parse_options_header(content_type)
     # The parser would take a body that was cut off for a complete one.
-    if b"--" + options.get(b"boundary", b"\0") + b"--" not in body:
+    boundary = options.get(b"boundary", b"\0")
+    if b"--" + boundary + b"--" not in body:
         raise BadForm("The multipart form has no closing boundary: it is not complete.")
-    parser = MultiPartParser(
-        Headers({"content-type": content_type}), whole(), max_part_size=max(len(body), 1), max_files=1000
-    )
+    # Without the client's charset: that would be the name of any codec of Python's, among them slow and failing ones.
+    kind = b'multipart/form-data; boundary="%b"' % boundary.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    parser = MultiPartParser(Headers(raw=[(b"content-type", kind)]), whole(), max_part_size=max(len(body), 1))
     try:
         form = await parser.parse()
     except (MultiPartException, FormParserError) as error:
