@@ -13,7 +13,7 @@ from typing import Any
 from archiver.compiled import compiled_root
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Effective, Origin
-from archiver.errors import NotFound, ServeFailed
+from archiver.errors import NotFound
 from archiver.manifest import MANIFEST, Manifest
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
@@ -25,11 +25,12 @@ from runner.pool.control import Order
 from runner.pool.cores import available_cores
 from runner.pool.deployment import Deployment
 from runner.pool.gpu_memory import check_fit, free_memory
+from runner.pool.homes import Home, Homes
 from runner.pool.model import Model
 from runner.pool.placement import Placement, device_kind, place
-from runner.pool.spawner import Platform, Spawner, TemplateBroken
+from runner.pool.spawner import Platform
 from runner.pool.supervisor import Seat, Supervisor
-from runner.settings import Declared, declared, not_applied
+from runner.settings import Declared, declared, not_applied, preloads
 
 log = logging.getLogger("archive.server")
 
@@ -91,6 +92,16 @@ class _Opened:
     declared: Declared
 
     @property
+    def name(self) -> str:
+        """The model's, as the order or the archive says."""
+        return self.order.name or self.unpacked.manifest.model_name
+
+    @property
+    def preload(self) -> list[str]:
+        """What the archive wants imported in its template."""
+        return preloads([self.declared])
+
+    @property
     def weights(self) -> int:
         """Bytes of the archive's weights."""
         members = members_of(self.unpacked.manifest, self.unpacked.model_dir)
@@ -103,7 +114,7 @@ class Deployer:
 
     def __init__(
         self,
-        spawner: Spawner,
+        homes: Homes,
         metrics: Metrics,
         flags: Mapping[str, Any],
         defaults: Defaults = no_defaults,
@@ -112,7 +123,7 @@ class Deployer:
         envelope: str | None = None,
         progress: Progress = silent,
     ) -> None:
-        self._spawner = spawner
+        self._homes = homes
         self._metrics = metrics
         self._flags = flags
         self._defaults = defaults
@@ -128,27 +139,23 @@ class Deployer:
         opened = await asyncio.to_thread(_open, order, self._progress)
         for finding in opened.declared.ignored:
             log.warning("%s; ignored, as TorchServe does", finding)
-        deployment = self._planned(opened, await self._platform(), at_startup)
-        if deployment.placement.kind == "cuda":
-            free = await asyncio.to_thread(free_memory)
-            check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
+        home = await self._homes.of(opened.name, opened.unpacked, opened.preload)
+        try:
+            deployment = self._planned(opened, home, await home.platform(), at_startup)
+            if deployment.placement.kind == "cuda":
+                free = await asyncio.to_thread(free_memory)
+                check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
+        except BaseException:
+            await home.close()
+            raise
         return deployment
 
-    async def _platform(self) -> Platform:
-        try:
-            return await self._spawner.platform()
-        except TemplateBroken as error:
-            raise ServeFailed(
-                f"the worker template cannot start: {error}", hint="pip install 'torch-archive[serve]'"
-            ) from error
-
-    def _planned(self, opened: _Opened, platform: Platform, at_startup: bool) -> Deployment:
-        manifest = opened.unpacked.manifest
-        name = opened.order.name or manifest.model_name
+    def _planned(self, opened: _Opened, home: Home, platform: Platform, at_startup: bool) -> Deployment:
+        manifest, name = opened.unpacked.manifest, opened.name
         server = self._defaults(name, manifest.model_version)
         layers = {Origin.FLAG: self._flags, Origin.API: opened.order.settings, Origin.SERVER: server}
         placement, config, settled = _placed(opened.declared, platform, layers)
-        ignored = not_applied(settled)
+        ignored = [*not_applied(settled), *self._homes.not_applied(manifest, use_venv=settled.values["useVenv"])]
         for sentence in filter(None, [placement.fallback, *ignored]):
             log.warning("%s: %s", name, sentence)
         counters = self._metrics.model(name, manifest.model_version)
@@ -160,11 +167,12 @@ class Deployer:
         background = compiled and config.pt2.background and config.sequences is None
         supervisor = Supervisor(
             model,
-            self._spawner,
+            home.spawner,
             [seat(number) for number in range(placement.workers)],
             first_alone=compiled and not background,
             background=background,
             on_restart=counters.restarted,
+            on_stop=home.close,
         )
         return Deployment(
             url=opened.order.url or str(opened.order.path),
@@ -178,6 +186,7 @@ class Deployer:
             supervisor=supervisor,
             metrics=counters,
             seat=seat,
+            environment=home.environment,
             at_startup=at_startup,
             workflow=opened.order.workflow,
         )

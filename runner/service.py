@@ -7,6 +7,7 @@ import gc
 import logging
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from archiver.errors import ArchiveError, CannotWrite, ServeFailed
 from archiver.progress import Progress, silent
 from archiver.workflow.naming import is_workflow
 from runner.deploying import Defaults, Deployer, no_defaults
+from runner.frontend import exposure
 from runner.frontend.app import App
 from runner.frontend.control import Actions
 from runner.frontend.cors import Cors
@@ -29,6 +31,7 @@ from runner.frontend.health import Health
 from runner.frontend.http import HttpServer, http_server
 from runner.frontend.listener import Address, Certificate, Listener, Surface
 from runner.frontend.management import Management
+from runner.frontend.patience import Patience, room_for_connections
 from runner.frontend.predictions import Predictions
 from runner.frontend.tokens import KeyFileError, Tokens
 from runner.frontend.workflow_actions import WorkflowActions, models_from
@@ -36,10 +39,11 @@ from runner.host_metrics import HostMetrics
 from runner.metrics import Metrics
 from runner.pool.control import Control, Order
 from runner.pool.deployment import Deployment
+from runner.pool.homes import Homes
 from runner.pool.registry import DuplicateVersion, Registry
 from runner.pool.spawner import Spawner, process_environment
 from runner.pool.supervisor import LoadError
-from runner.settings import declared
+from runner.settings import declared, preloads
 from runner.workflow.workflows import DuplicateWorkflow, NodesFailed, Workflows
 
 if TYPE_CHECKING:
@@ -55,12 +59,13 @@ class ServerSettings:
     """How to serve.
 
     `listeners`: addresses and what each serves, `rpc`: the same for gRPC; `flags`: config keys set on the command
-    line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that
-    answers when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at
-    the end, `unregister_timeout`: when their model is taken out; `trust`: checkpoints may hold pickles beyond
-    torch's weights_only list; `model_store`: the folder whose archives may be registered over HTTP, `workflow_store`:
-    those of workflows, the model store when None; `registers`: whether they may, `allowed_urls`: prefixes of
-    addresses that they may come from; `key_file`: requests need its keys, new ones are good for `token_minutes`;
+    line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that answers
+    when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at the end,
+    `unregister_timeout`: when their model is taken out; `patience`: with slow clients; `trust`: checkpoints may hold
+    pickles beyond torch's weights_only list; `installs`: archives may install what they require; `model_store`: the
+    folder whose archives may be registered over HTTP, `workflow_store`: those of workflows, the model store when
+    None; `registers`: whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`:
+    requests need its keys, new ones are good for `token_minutes`; `insecure`: strangers may use it without;
     `open_management`: models may be changed on any address without keys; `envelope`: for archives that name none;
     `hidden_variables`: workers do not see environment variables that this pattern matches; `host_metrics`: /metrics
     tells of the machine, too; `on_change` is called when other models are served than before, or other numbers of
@@ -75,12 +80,15 @@ class ServerSettings:
     max_request_size: int = 64_000_000
     drain_timeout: float = 30.0
     unregister_timeout: float = 120.0
+    patience: Patience = Patience()
     trust: bool = False
+    installs: bool = False
     model_store: Path | None = None
     workflow_store: Path | None = None
     registers: bool = True
     allowed_urls: Sequence[str] = ()
     key_file: Path | None = None
+    insecure: bool = False
     token_minutes: float = 60.0
     open_management: bool = False
     envelope: str | None = None
@@ -114,9 +122,12 @@ class Service:
 
     async def run(self, archives: Sequence[Order], ready: Callable[[Service], None]) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises ArchiveError when it cannot become ready."""
+        settings = self.settings
+        addresses = [address for address, _ in (*settings.listeners, *settings.rpc)]
+        exposure.check(addresses, has_keys=settings.key_file is not None, insecure=settings.insecure)
         _allow_many_connections()
         with ExitStack() as sockets:
-            for address, surfaces in self.settings.listeners:
+            for address, surfaces in settings.listeners:
                 self.listeners.append(Listener(address, surfaces))
                 sockets.callback(self.listeners[-1].close)
             await self._serve(archives, ready)
@@ -125,8 +136,10 @@ class Service:
         settings = self.settings
         tokens = _tokens(settings)
         self._watch_signals()
-        spawner = Spawner(_preloads(archives), process_environment(settings.hidden_variables))
-        deployer = self._deployer(spawner)
+        variables = process_environment(settings.hidden_variables)
+        spawner = Spawner(_preloads(archives, installs=settings.installs), variables)
+        homes = Homes(spawner, variables, installs=settings.installs)
+        deployer = self._deployer(homes)
         control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed_meanwhile)
         self.workflows = self._workflows(control)
         servers = [self._http(listener, control, tokens) for listener in self.listeners]
@@ -144,15 +157,16 @@ class Service:
                 await self._stop.wait()
         finally:
             self.health.draining = True
+            homes.stop()
             for http in servers:
                 http.should_exit = True
             await self._drain(asyncio.gather(serving, *(each.stop(settings.drain_timeout) for each in calls)))
             await self._end(spawner, control)
 
-    def _deployer(self, spawner: Spawner) -> Deployer:
+    def _deployer(self, homes: Homes) -> Deployer:
         settings = self.settings
         return Deployer(
-            spawner,
+            homes,
             self.metrics,
             settings.flags,
             settings.defaults,
@@ -164,7 +178,6 @@ class Service:
     def _http(self, listener: Listener, control: Control, tokens: Tokens | None) -> HttpServer:
         """The server of one address. Raises ServeFailed for a certificate that cannot be used."""
         settings = self.settings
-        _warn_when_open(listener.address, tokens)
         manages = listener.address.is_local or tokens is not None or settings.open_management
         app = App(
             self.registry,
@@ -179,7 +192,8 @@ class Service:
         )
         certificate = settings.certificate if listener.address.secure else None
         try:
-            return http_server(app, settings.drain_timeout, certificate)
+            room = room_for_connections().divided(len(settings.listeners))
+            return http_server(app, settings.drain_timeout, certificate, patience=settings.patience, room=room)
         except OSError as error:
             raise ServeFailed(f"the certificate cannot be used: {error}", hint="both files are PEM") from error
 
@@ -191,7 +205,6 @@ class Service:
 
         settings = self.settings
         manages = address.is_local or tokens is not None or settings.open_management
-        _warn_when_open(address, tokens)
         predictions = Predictions(self.registry, self.metrics, settings.max_request_size)
         server = RpcServer(
             address,
@@ -282,6 +295,7 @@ class Service:
         try:
             self.registry.add(deployment)
         except DuplicateVersion as error:
+            await deployment.supervisor.stop()
             raise ServeFailed(
                 f"two archives hold model `{error.name}` version {error.version}",
                 hint="give one another name: `archive serve a.mar other=b.mar`",
@@ -296,6 +310,17 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        # Who started us with nohup has decided already.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            in_terminal = sys.stdin is not None and sys.stdin.isatty()
+            loop.add_signal_handler(signal.SIGHUP, self._on_hangup, in_terminal)
+
+    def _on_hangup(self, in_terminal: bool) -> None:
+        """Our terminal has been closed; or somebody means a daemon that reads its files again."""
+        if in_terminal:
+            self._on_signal(signal.SIGHUP)
+        else:
+            log.info("SIGHUP: nothing to read again, serving on; a key file is read whenever it changes")
 
     def _on_signal(self, number: int) -> None:
         self._signals += 1
@@ -343,11 +368,6 @@ def run_service(
         loop.close()
 
 
-def _warn_when_open(address: Address, tokens: Tokens | None) -> None:
-    if not address.is_local and tokens is None:
-        log.warning("listening on %s without authentication: whoever reaches it can use it", address)
-
-
 def _tokens(settings: ServerSettings) -> Tokens | None:
     """The keys that requests need; made where there are none yet. Raises ServeFailed."""
     if settings.key_file is None:
@@ -361,14 +381,14 @@ def _tokens(settings: ServerSettings) -> Tokens | None:
     return tokens
 
 
-def _preloads(archives: Sequence[Order]) -> list[str]:
-    """The union of what the archives want imported in the template, in order."""
-    wanted: dict[str, None] = {}
+def _preloads(archives: Sequence[Order], *, installs: bool) -> list[str]:
+    """What the archives want imported in the server's template; those with an environment have their own."""
+    wanted = []
     for order in archives:
         with Archive.open(order.path) as archive:
-            config, _ = declared(archive.config_text(), f"{order.path}", lenient=True).settle({}, None)
-        wanted |= dict.fromkeys(config.preload)
-    return [module for module in wanted if module != "torch"]
+            if not (installs and archive.manifest.requirements_file):
+                wanted.append(declared(archive.config_text(), f"{order.path}", lenient=True))
+    return preloads(wanted)
 
 
 def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
@@ -376,6 +396,8 @@ def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
     hint = f"`archive run {deployment.path} --input FILE` loads it in one process, for a debugger"
     if failure.kind == "UntrustedPickle":
         hint = "if you trust whoever made this archive: `archive serve --trust …`"
+    elif failure.kind == "ModuleNotFoundError" and deployment.lacks is not None:
+        hint = f"`archive serve --install-requirements …` installs what its {deployment.lacks} names"
     trace = "".join(f"\n  {line}" for line in failure.trace)
     return ServeFailed(
         f"model `{deployment.model.name}` failed to load: {failure.kind}: {failure.message}{trace}",

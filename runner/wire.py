@@ -137,7 +137,7 @@ class Pieces(msgspec.Struct, tag="pieces"):
 class Raised(msgspec.Struct, tag="raised"):
     """The whole batch failed. `status` and `message` are the answer if it cannot be retried.
 
-    `retire` asks for the worker to be replaced (a CUDA error that sticks).
+    `retire` asks for the worker to be replaced (a CUDA error that sticks, memory that is used up).
     """
 
     batch: int

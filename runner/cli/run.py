@@ -18,6 +18,7 @@ import click
 from archiver.cli import console
 from archiver.errors import ArchiveError, InvalidInput, NotFound
 from archiver.manifest import MANIFEST, Manifest
+from archiver.requirements import not_installed
 
 if TYPE_CHECKING:
     from archiver.project import Project
@@ -75,6 +76,9 @@ def run(
     """
     asked = None if input_file is None else input_file.absolute()
     with _opened(target) as found:
+        told = not_installed(found.model_dir, found.manifest.requirements_file)
+        if told:
+            console.note(told)
         load = _load_of(found, config_file, device, trust)
         reply = _answered(load, asked, content_type, repeat)
     _print(reply)
@@ -137,6 +141,7 @@ def _manifest_of(project: Project) -> Manifest:
         handler=handler,
         serialized_file=checkpoint.path.name if checkpoint else None,
         model_file=model_file.path.name if model_file else None,
+        requirements_file=project.requirements.path.name if project.requirements else None,
     )
 
 

@@ -117,6 +117,20 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
     type=click.IntRange(1),
     help="Largest body, in bytes.",
 )
+@click.option(
+    "--headers-timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds that a client may take to send a request's headers.",
+)
+@click.option(
+    "--body-timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds that it may take for the body; one more for each kilobyte that has come.",
+)
 @click.option("--drain-timeout", default=30.0, show_default=True, help="Seconds for accepted requests when stopping.")
 @click.option(
     "--model-store",
@@ -142,6 +156,9 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
     help="Requests need the keys of this file, as TorchServe's key_file.json; made where there is none.",
 )
 @click.option(
+    "--insecure", is_flag=True, default=None, help="Listen beyond this machine without keys: strangers may use it."
+)
+@click.option(
     "--ts-config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A config.properties of TorchServe's; what is asked for on the command line counts more.",
@@ -150,6 +167,9 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
     "--snapshot",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to keep what is served in, for --ts-config; of the model store.",
+)
+@click.option(
+    "--install-requirements", is_flag=True, help="Let archives install what they require, each set of it apart."
 )
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
@@ -168,14 +188,18 @@ def serve(
     workers: int | None,
     settings: tuple[str, ...],
     max_request_size: int | None,
+    headers_timeout: float,
+    body_timeout: float,
     drain_timeout: float,
     model_store: Path | None,
     workflow_store: Path | None,
     allow_urls: tuple[str, ...],
     models: str | None,
     key_file: Path | None,
+    insecure: bool | None,
     ts_config: Path | None,
     snapshot: Path | None,
+    install_requirements: bool,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -187,6 +211,7 @@ def serve(
     model name. With --model-store, archives can come and go while the server runs.
     """
     from runner import logs
+    from runner.frontend.patience import Patience
     from runner.service import run_service
     from runner.torchserve.serving import keeps_snapshot, served_as
     from runner.torchserve.settings import TorchServeSettings, read_settings
@@ -202,10 +227,13 @@ def serve(
         "flags": overrides(named, settings),
         "max_request_size": max_request_size,
         "drain_timeout": drain_timeout,
+        "patience": Patience(headers_timeout, body_timeout),
         "model_store": model_store,
         "workflow_store": workflow_store,
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
+        "insecure": insecure,
+        "installs": install_requirements or None,
         "trust": trust,
         "on_change": keeps_snapshot(snapshot, store, found),
     }

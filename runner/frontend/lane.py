@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from runner import wire
 from runner.frontend.bodies import headers_of, is_form, stream_headers
 from runner.frontend.exchange import UNREAD_LIMIT
+from runner.frontend.patience import PatientProtocol, Phase
 from runner.frontend.predictions import PREFIX, Headers, Predictions
 from runner.frontend.problems import Problem, problem
 from runner.frontend.tokens import Tokens, authorization_of
@@ -31,8 +32,8 @@ _METHODS = (b"POST", b"PUT")
 class Lane:
     """One plain prediction on its connection; the `Client` of its job.
 
-    `response_complete`, `keep_alive`, `disconnected`, `message_event` and `more_body` are what uvicorn's protocol
-    reads and sets on a connection's current request.
+    `response_started`, `response_complete`, `keep_alive`, `disconnected`, `message_event` and `more_body` are what
+    uvicorn's protocol and ours read and set on a connection's current request.
     """
 
     __slots__ = (
@@ -54,7 +55,7 @@ class Lane:
         self.headers = headers
         self.content_type = content_type
         self.request_id = request_id
-        self.keep_alive = protocol.parser.should_keep_alive()
+        self.keep_alive = protocol.parser.should_keep_alive() and not protocol.is_stopping
         self.more_body = True
         self.response_complete = False
         self._protocol = protocol
@@ -79,6 +80,10 @@ class Lane:
     def disconnected(self, _: bool) -> None:
         self.response_complete = True
         self._withdraw()
+
+    @property
+    def response_started(self) -> bool:
+        return self._head is not None or self.response_complete
 
     def _withdraw(self) -> None:
         if self._job is not None and self._target is not None:
@@ -160,8 +165,8 @@ class Lane:
         self._protocol.respond(answer, self.request_id, self.keep_alive)
 
 
-class LaneProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a lane for plain predictions."""
+class LaneProtocol(PatientProtocol):
+    """The HTTP protocol with a lane for plain predictions."""
 
     def __init__(
         self, *args: Any, predictions: Predictions, tokens: Tokens | None, cross_origin: bool, **kwargs: Any
@@ -179,6 +184,7 @@ class LaneProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """uvicorn builds its scope here; a lane needs none, so it waits until it is known who takes the request."""
+        self.phase = Phase.HEADERS
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -189,6 +195,7 @@ class LaneProtocol(HttpToolsProtocol):
             self._begin_uvicorns_way()
             super().on_headers_complete()
         else:
+            self.phase = Phase.BODY
             self.cycle = cast(RequestResponseCycle, lane)
         self._in_lane = lane
 
@@ -199,7 +206,7 @@ class LaneProtocol(HttpToolsProtocol):
         self.headers[:] = headers
 
     def _is_plain(self) -> bool:
-        if not self.url.startswith(_PREFIX) or b"%" in self.url or self.expect_100_continue:
+        if not self.url.startswith(_PREFIX) or b"%" in self.url or self.expect_100_continue or self.is_crowded:
             return False
         busy = self.cycle is not None and not self.cycle.response_complete
         if busy or self.flow.write_paused or self.parser.get_method() not in _METHODS:
@@ -223,12 +230,15 @@ class LaneProtocol(HttpToolsProtocol):
         if self._in_lane is None:
             super().on_body(body)
         elif not self._in_lane.response_complete:
+            self.received += len(body)
             self._in_lane.take(body)
 
     def on_message_complete(self) -> None:
         if self._in_lane is None:
             super().on_message_complete()
-        elif not self._in_lane.response_complete:
+            return
+        self.phase = Phase.WHOLE
+        if not self._in_lane.response_complete:
             self._in_lane.complete(self.url.partition(b"?")[0].decode("latin-1"))
 
     def respond(self, answer: wire.Reply | Problem, request_id: bytes, keep_alive: bool) -> None:
@@ -236,16 +246,9 @@ class LaneProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         body, headers = headers_of(answer, request_id)
-        head = self._head(answer.status, headers, keep_alive)
+        head = self.head(answer.status, headers, keep_alive=keep_alive)
         cast(JoiningTransport, self.transport).write_now(head + body)
         self._done(keep_alive)
-
-    def _head(self, status: int, headers: Headers, keep_alive: bool) -> bytes:
-        parts = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-        return b"".join(parts)
 
     @property
     def unread(self) -> int:
@@ -255,7 +258,7 @@ class LaneProtocol(HttpToolsProtocol):
     def begin(self, head: wire.Reply, request_id: bytes, keep_alive: bool) -> None:
         """Write the head of an answer that comes in pieces."""
         headers = [*stream_headers(head, request_id), (b"transfer-encoding", b"chunked")]
-        self.transport.write(self._head(head.status, headers, keep_alive))
+        self.transport.write(self.head(head.status, headers, keep_alive=keep_alive))
 
     def go_on(self, body: bytes) -> None:
         """Write a piece. An empty one says nothing: as a chunk it would be the end."""
@@ -268,7 +271,7 @@ class LaneProtocol(HttpToolsProtocol):
         self._done(keep_alive)
 
     def _done(self, keep_alive: bool) -> None:
-        if not keep_alive:
+        if not keep_alive or self.is_last_answer:
             self.transport.close()
         elif self.pipeline:
             self.on_response_complete()

@@ -102,7 +102,8 @@ def respond(answer: Problem) -> Response:
 
 
 def describe(deployment: Deployment) -> dict[str, Any]:
-    """TorchServe's keys first, then `status`, `settings`, `applied`, `placement`, `archive` and `lastError`."""
+    """TorchServe's keys first, then `status`, `settings`, `applied`, `placement`, `environment`, `archive` and
+    `lastError`."""
     model, config, supervisor = deployment.model, deployment.model.config, deployment.supervisor
     error = supervisor.last_error
     least, most = deployment.declared_workers()
@@ -123,7 +124,7 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "parallelLevel": 0,
         "continuousBatching": config.continuous_batching,
         "useJobTicket": config.use_job_ticket,
-        "useVenv": False,
+        "useVenv": deployment.environment is not None,
         **_sequences(config),
         "deviceType": deployment.placement.kind.replace("cuda", "gpu"),
         "deviceIds": [*config.device_ids] if config.device_ids else None,
@@ -135,6 +136,7 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "applied": deployment.report(),
         "notApplied": deployment.not_applied,
         "placement": _placement(deployment),
+        "environment": _environment(deployment),
         "archive": {"digest": deployment.digest, "manifest": deployment.manifest},
         "lastError": error and {"type": error.kind, "message": error.message, "trace": error.trace},
     }
@@ -163,6 +165,12 @@ def _worker(link: Link) -> dict[str, Any]:
         "device": link.device,
         "loadSeconds": round(link.loaded.seconds, 3) if link.loaded else None,
     }
+
+
+def _environment(deployment: Deployment) -> dict[str, Any] | None:
+    """Of the model's own requirements; None for the server's."""
+    found = deployment.environment
+    return None if found is None else {"path": str(found.path), "installed": [*found.installed]}
 
 
 def _placement(deployment: Deployment) -> dict[str, Any]:

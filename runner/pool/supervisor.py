@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,8 @@ class Seat:
 class Supervisor:
     """The workers of one model version. `last_error` is why a worker last failed to load or died.
 
-    `background`: each seat serves eager until a worker that compiles meanwhile takes over.
+    `background`: each seat serves eager until a worker that compiles meanwhile takes over. `on_stop`: what ends
+    with the workers.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Supervisor:
         first_alone: bool,
         background: bool = False,
         on_restart: Callable[[], None],
+        on_stop: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.model = model
         self.last_error: wire.LoadFailed | None = None
@@ -60,6 +62,7 @@ class Supervisor:
         self._seats = seats
         self._first_alone = first_alone
         self._on_restart = on_restart
+        self._on_stop = on_stop
         self._backoff = Backoff(model.config.max_retry_timeout)
         self._keepers: dict[int, asyncio.Task[None]] = {}
         self._background = background
@@ -215,8 +218,8 @@ class Supervisor:
         exited: asyncio.Future[int] = loop.create_future()
         try:
             process = await self._spawner.fork(exited.set_result)
-        except TemplateBroken as error:
-            raise LoadError(wire.LoadFailed("TemplateBroken", str(error), [])) from error
+        except (TemplateBroken, OSError) as error:
+            raise LoadError(wire.LoadFailed(type(error).__name__, str(error), [])) from error
         link = Link(seat.number, process, seat.load.device, self.model)
         await loop.create_connection(lambda: link, sock=process.sock)
         await self._listen(link, process.output)
@@ -308,6 +311,8 @@ class Supervisor:
         # What was closed is let go in the loop's next turns.
         for _ in range(3):
             await asyncio.sleep(0)
+        if self._on_stop is not None:
+            await self._on_stop()
 
     @property
     def ready_workers(self) -> int:

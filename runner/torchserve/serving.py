@@ -34,6 +34,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         workflow_store=found.workflow_store,
         registers=found.model_api is not False,
         key_file=KEY_FILE if found.checks_tokens else None,
+        insecure=found.checks_tokens is False,
         token_minutes=found.token_minutes,
         # Both said in so many words: it is the operator's decision, and TorchServe would do so.
         open_management=found.model_api is True and found.checks_tokens is False,
@@ -42,6 +43,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         certificate=found.certificate,
         host_metrics=found.host_metrics,
         hidden_variables=found.hidden_variables,
+        installs=found.installs,
     )
     return replace(settings, **{name: value for name, value in asked.items() if value is not None})
 

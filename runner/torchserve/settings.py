@@ -59,7 +59,7 @@ _APPLIED = frozenset(
         *("certificate_file", "private_key_file", "disable_token_authorization", "token_expiration_min"),
         *(f"{name}_{part}" for name in _RPC for part in ("address", "port")),
         *("enable_grpc_ssl", "enable_model_api", "enable_metrics_api", "blacklist_env_vars", "enable_envvars_config"),
-        "disable_system_metrics",
+        *("disable_system_metrics", "install_py_dep_per_model"),
     }
 )
 #: What has an effect in TorchServe and none here → what happens instead.
@@ -72,7 +72,6 @@ _INSTEAD = {
     "default_service_handler": "an archive names its handler",
     "allowed_urls": "archives come from the model store, or from below --allow-url PREFIX",
     "use_env_allowed_urls": "archives come from the model store",
-    "install_py_dep_per_model": "requirements are not installed",
     "metrics_config": "what handlers measure is in /metrics under their own names",
     "metrics_mode": "/metrics always has them all, in Prometheus's format",
     "system_metrics_cmd": "what a machine does is for its own exporter",
@@ -84,7 +83,7 @@ _INSTEAD = {
 }
 #: Values of these that ask for nothing that is not so here.
 _AS_HERE = {
-    **dict.fromkeys(("use_env_allowed_urls", "install_py_dep_per_model"), "false"),
+    "use_env_allowed_urls": "false",
     **dict.fromkeys(("limit_max_image_pixels", "decode_input_request"), "true"),
     "metrics_mode": "prometheus",
 }
@@ -130,6 +129,7 @@ class TorchServeSettings:
     model_api: bool | None = None
     metrics_api: bool = True
     hidden_variables: str = ""
+    installs: bool = False
     host_metrics: bool = True
     ignored: list[str] = field(default_factory=list)
     properties: Mapping[str, str] = field(default_factory=dict)
@@ -191,6 +191,7 @@ class _Reading:
             metrics_api=self._value("enable_metrics_api", _boolean, True),
             host_metrics=not self._flag("disable_system_metrics"),
             hidden_variables=self._value("blacklist_env_vars", _pattern, ""),
+            installs=self._flag("install_py_dep_per_model"),
             ignored=self._ignored(),
             properties={key: each.value for key, each in self._properties.items()},
         )

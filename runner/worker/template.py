@@ -22,6 +22,8 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
+from runner.worker import privileges
+
 _STDOUT, _STDERR = 1, 2
 
 
@@ -127,6 +129,7 @@ def main(argv: list[str]) -> None:
     control = socket.socket(fileno=int(argv[0]))
     # Ctrl-C in the terminal is the front end's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    privileges.give_up()
     failed = _import_all(["torch", "runner.worker.main", *argv[1:]])
     # A broken pipe means that the front end is gone: so are we.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -18,6 +18,7 @@ from runner.pool.spawner import Spawner
 from runner.pool.supervisor import LoadError, Seat, Supervisor, describe_exit
 from tests.runner.configs import make_config
 from tests.runner.loops import in_loop
+from tests.runner.pool.limits import few_descriptors
 
 HANDLER = """
 import os, time
@@ -106,6 +107,21 @@ def test_a_model_lives_on_with_the_workers_that_do(tmp_path: Path) -> None:
         reply = await ask(supervisor)
         assert reply.body == b"%d" % stays.pid
         assert supervisor.model.state is ModelState.READY
+        await end(supervisor)
+
+    story()
+
+
+def test_a_worker_for_which_there_is_no_descriptor_is_tried_again(tmp_path: Path) -> None:
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 1)
+        await supervisor.start()
+        with few_descriptors(left=0):
+            os.kill(supervisor.model.links[0].pid, signal.SIGKILL)
+            while supervisor.last_error is None or supervisor.last_error.kind != "OSError":
+                await asyncio.sleep(0.01)
+        assert (await ask(supervisor)).status == 200
         await end(supervisor)
 
     story()

@@ -130,7 +130,15 @@ def test_tokens_are_checked_and_models_changed_as_the_file_says() -> None:
     assert strict.key_file == KEY_FILE
     assert not served_as(read("enable_model_api=false"), {}).registers
     both = served_as(read("disable_token_authorization=true\nenable_model_api=true"), {})
-    assert (both.key_file, both.open_management) == (None, True)
+    assert (both.key_file, both.open_management, both.insecure) == (None, True, True)
+    assert not silent.insecure
+
+
+def test_archives_install_what_they_require_where_the_file_or_the_command_line_says_so() -> None:
+    allowed = read("install_py_dep_per_model=true")
+    assert (served_as(allowed, {}).installs, allowed.ignored) == (True, [])
+    silent = read("install_py_dep_per_model=false")
+    assert (served_as(silent, {}).installs, served_as(silent, {"installs": True}).installs) == (False, True)
 
 
 def test_cors_needs_an_origin() -> None:
