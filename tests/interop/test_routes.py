@@ -200,12 +200,7 @@ def both(tmp_path_factory) -> Iterator[tuple[list[str], list[str], Server]]:
     """The three addresses of TorchServe and of ours, with the same archives."""
     torchserve = installed()
     folder = tmp_path_factory.mktemp("routes")
-    store = folder / "store"
-    store.mkdir()
-    for name, source in HANDLERS.items():
-        (folder / f"{name}_handler.py").write_text(source)
-        flags = ["--model-name", name, "--version", "1.0", "--handler", f"{name}_handler.py"]
-        torchserve.archiver(*flags, "--export-path", str(store), folder=folder)
+    store = torchserve.store(folder, **HANDLERS)
     (folder / "functions.py").write_text(FUNCTIONS)
     for name, spec in WORKFLOWS.items():
         (folder / f"{name}.yaml").write_text(spec)
