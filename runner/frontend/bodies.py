@@ -26,6 +26,8 @@ _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 #: Headers that say where a response ends, or that we have set.
 _OURS = frozenset(("connection", "content-length", "content-type", "transfer-encoding", "x-request-id"))
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z").match
+#: More are a denial of service, and beyond 4300 an error of Python's own.
+_DIGITS = 18
 _NO_BREAKS = {code: " " for code in (0, 10, 13)}
 
 
@@ -41,9 +43,14 @@ class BadForm(Exception):
     """A form body that cannot be parsed."""
 
 
+def number_in(text: str) -> int | None:
+    """The whole number that a client wrote; None for what is none, or is longer than any that we need."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
+
+
 async def read_body(receive: Receive, declared: bytes | None, limit: int) -> bytes:
     """The whole body, of at most `limit` bytes. Raises TooLarge or ClientGone."""
-    if declared is not None and declared.isdigit() and int(declared) > limit:
+    if declared is not None and (number_in(declared.decode("latin-1")) or 0) > limit:
         raise TooLarge
     message = await receive()
     if message["type"] == "http.disconnect":
