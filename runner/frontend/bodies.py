@@ -22,6 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON = b"application/json"
 _BYTES = b"application/octet-stream"
+#: Fields of a form, and as many files.
+MOST_FIELDS = 1000
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 #: Headers that say where a response ends, or that we have set.
 _OURS = frozenset(("connection", "content-length", "content-type", "transfer-encoding", "x-request-id"))
@@ -80,7 +82,11 @@ async def params_of(content_type: str, body: bytes) -> list[tuple[str, str, byte
         return [("body", content_type, body)]
     if content_type.lower().startswith(_FORMS[0]):
         return await _multipart(content_type, body)
-    pairs = parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="utf-8")
+    try:
+        text = body.decode("latin-1")
+        pairs = parse_qsl(text, keep_blank_values=True, encoding="utf-8", max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise BadForm(f"The form has more than {MOST_FIELDS} fields.") from error
     return [(name, "text/plain", value.encode()) for name, value in pairs]
 
 
@@ -95,7 +101,8 @@ async def _multipart(content_type: str, body: bytes) -> list[tuple[str, str, byt
         raise BadForm("The multipart form has no closing boundary: it is not complete.")
     # Without the client's charset: that would be the name of any codec of Python's, among them slow and failing ones.
     kind = b'multipart/form-data; boundary="%b"' % boundary.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    parser = MultiPartParser(Headers(raw=[(b"content-type", kind)]), whole(), max_part_size=max(len(body), 1))
+    limits = {"max_part_size": max(len(body), 1), "max_fields": MOST_FIELDS, "max_files": MOST_FIELDS}
+    parser = MultiPartParser(Headers(raw=[(b"content-type", kind)]), whole(), **limits)
     try:
         form = await parser.parse()
     except (MultiPartException, FormParserError) as error:
@@ -145,5 +152,7 @@ def _header_value(text: str) -> bytes:
 async def send_answer(send: Send, answer: wire.Reply | Problem, request_id: bytes) -> None:
     """An answer as an ASGI response."""
     body, headers = headers_of(answer, request_id)
+    if isinstance(answer, Problem) and "Connection" in answer.headers:
+        headers.append((b"connection", b"close"))  # or uvicorn would read a body that is too large to its end
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

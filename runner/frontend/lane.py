@@ -14,7 +14,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from runner import wire
-from runner.frontend.bodies import headers_of, is_form, stream_headers
+from runner.frontend.bodies import headers_of, is_form, number_in, stream_headers
 from runner.frontend.exchange import UNREAD_LIMIT
 from runner.frontend.patience import PatientProtocol, Phase
 from runner.frontend.predictions import PREFIX, Headers, Predictions
@@ -27,6 +27,7 @@ from runner.scheduling.job import Job
 
 _PREFIX = PREFIX.encode()
 _METHODS = (b"POST", b"PUT")
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class Lane:
@@ -206,13 +207,15 @@ class LaneProtocol(PatientProtocol):
         self.headers[:] = headers
 
     def _is_plain(self) -> bool:
-        if not self.url.startswith(_PREFIX) or b"%" in self.url or self.expect_100_continue or self.is_crowded:
+        if not self.url.startswith(_PREFIX) or b"%" in self.url or self.expect_100_continue:
             return False
         busy = self.cycle is not None and not self.cycle.response_complete
         if busy or self.flow.write_paused or self.parser.get_method() not in _METHODS:
             return False
         if self._tokens is not None and not self._tokens.allows("POST", PREFIX, authorization_of(self.headers)):
             return False  # refused on the way through the app
+        if self.is_crowded or self.has_large_head:
+            return False  # refused on uvicorn's way
         return self.parser.get_http_version() == "1.1" and not self.parser.should_upgrade()
 
     def _lane(self) -> Lane | None:
@@ -222,9 +225,17 @@ class LaneProtocol(PatientProtocol):
                 content_type = value
             elif name == b"x-request-id":
                 given = value
+            elif name in _FRAMING and not self._is_takeable(name, value):
+                return None
         if is_form(content_type) or (self._cross_origin and any(name == b"origin" for name, _ in self.headers)):
             return None
         return Lane(self, self.headers, content_type, self.predictions.request_id(given))
+
+    def _is_takeable(self, name: bytes, value: bytes) -> bool:
+        """Whether the body's coding is one that we know, or its announced length one that we take."""
+        if name == b"transfer-encoding":
+            return value == b"chunked"
+        return (number_in(value.decode("latin-1")) or 0) <= self.predictions.limit
 
     def on_body(self, body: bytes) -> None:
         if self._in_lane is None:
