@@ -169,6 +169,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _break_off(self, answer: Problem) -> None:
         """Refuse what is coming and hang up: without a word where it would be taken for another request's answer."""
+        if self.transport.is_closing():
+            return
         is_own = self.phase is Phase.BODY and not self.pipeline and self.is_busy and not self.cycle.response_started
         if is_own or not self.is_busy:
             self.refuse(answer)

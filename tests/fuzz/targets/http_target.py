@@ -11,7 +11,6 @@ import sys
 from functools import cache
 
 import httptools
-
 from uvicorn.server import ServerState
 
 from runner import wire
