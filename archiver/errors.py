@@ -42,6 +42,7 @@ EXTRAS = {
     "transformers": "text",
     "tokenizers": "text",
     "PIL": "vision",
+    "captum": "explain",
     "grpc": "grpc",
     "google": "grpc",
 }

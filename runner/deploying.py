@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ class _Opened:
 
 class Deployer:
     """What every deployment of one server shares. `flags`: config keys of the command line; `envelope`: for archives
-    that name none."""
+    that name none; `metrics_defined`: units, types and dimensions of handlers' metrics."""
 
     def __init__(
         self,
@@ -121,6 +121,7 @@ class Deployer:
         *,
         trust: bool,
         envelope: str | None = None,
+        metrics_defined: Sequence[wire.MetricDefinition] = (),
         progress: Progress = silent,
     ) -> None:
         self._homes = homes
@@ -129,6 +130,7 @@ class Deployer:
         self._defaults = defaults
         self._envelope = envelope
         self._trust = trust
+        self._metrics_defined = metrics_defined
         self._progress = progress
 
     async def prepare(self, order: Order, *, at_startup: bool = False) -> Deployment:
@@ -144,7 +146,8 @@ class Deployer:
             deployment = self._planned(opened, home, await home.platform(), at_startup)
             if deployment.placement.kind == "cuda":
                 free = await asyncio.to_thread(free_memory)
-                check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
+                spread = deployment.model.config.parallel.accelerators
+                check_fit(deployment.model.name, deployment.placement.gpus, opened.weights // spread, free)
         except BaseException:
             await home.close()
             raise
@@ -162,7 +165,8 @@ class Deployer:
         model = Model(name, manifest.model_version, config, counters)
         document = _document(manifest, opened.order)
         seat = self._seats(model, opened.unpacked, document, placement, platform)
-        compiled = config.pt2.compile is not None and config.pt2.compile.enable
+        # A model that is spread over processes is not compiled, see Session.
+        compiled = config.pt2.compile is not None and config.pt2.compile.enable and config.parallel.processes == 1
         # A worker that takes another one's place does not have its sequences' state.
         background = compiled and config.pt2.background and config.sequences is None
         supervisor = Supervisor(
@@ -226,6 +230,9 @@ class Deployer:
             compile_cache=str(compiled_root()),
             # Its handler runs as well: whoever named the archive trusts it.
             precompiled=True,
+            world=model.config.parallel.processes if model.config.parallel.torchrun else 0,
+            visible=list(placement.spans[number]),
+            metrics=[*self._metrics_defined],
         )
 
 

@@ -36,7 +36,8 @@ from runner.frontend.predictions import Predictions
 from runner.frontend.tokens import KeyFileError, Tokens
 from runner.frontend.workflow_actions import WorkflowActions, models_from
 from runner.host_metrics import HostMetrics
-from runner.metrics import Metrics
+from runner.metrics import Gauges, Metrics
+from runner.metrics_log import MetricsLog
 from runner.pool.control import Control, Order
 from runner.pool.deployment import Deployment
 from runner.pool.homes import Homes
@@ -44,6 +45,7 @@ from runner.pool.registry import DuplicateVersion, Registry
 from runner.pool.spawner import Spawner, process_environment
 from runner.pool.supervisor import LoadError
 from runner.settings import declared, preloads
+from runner.wire import MetricDefinition
 from runner.workflow.workflows import DuplicateWorkflow, NodesFailed, Workflows
 
 if TYPE_CHECKING:
@@ -68,8 +70,9 @@ class ServerSettings:
     requests need its keys, new ones are good for `token_minutes`; `insecure`: strangers may use it without;
     `open_management`: models may be changed on any address without keys; `envelope`: for archives that name none;
     `hidden_variables`: workers do not see environment variables that this pattern matches; `host_metrics`: /metrics
-    tells of the machine, too; `on_change` is called when other models are served than before, or other numbers of
-    workers.
+    tells of the machine, too; `metrics_defined`: what holds for metrics of handlers; `metrics_log`: the folder of
+    TorchServe's two logs of metrics, written every `metrics_interval` seconds; `on_change` is called when other
+    models are served than before, or other numbers of workers.
     """
 
     listeners: Sequence[tuple[Address, frozenset[Surface]]]
@@ -96,6 +99,9 @@ class ServerSettings:
     certificate: Certificate | None = None
     hidden_variables: str = ""
     host_metrics: bool = True
+    metrics_defined: Sequence[MetricDefinition] = ()
+    metrics_log: Path | None = None
+    metrics_interval: float = 60.0
     on_change: Callable[[Registry], None] | None = None
 
 
@@ -106,7 +112,8 @@ class Service:
         self.settings = settings
         self._progress = progress
         self.registry = Registry()
-        self.metrics = Metrics()
+        self._log = _metrics_log(settings)
+        self.metrics = Metrics(self._log.counting) if self._log else Metrics()
         if settings.host_metrics:
             self.metrics.add_host(HostMetrics())
         self.health = Health(self.registry)
@@ -132,6 +139,9 @@ class Service:
                 sockets.callback(self.listeners[-1].close)
             await self._serve(archives, ready)
 
+    def _gauges(self) -> list[Gauges]:
+        return [deployment.gauges() for deployment in self.registry]
+
     async def _serve(self, archives: Sequence[Order], ready: Callable[[Service], None]) -> None:
         settings = self.settings
         tokens = _tokens(settings)
@@ -153,6 +163,8 @@ class Service:
                 self._changed()
                 self.health.started = True
                 _settle_memory()
+                if self._log is not None:
+                    self._log.start(self.metrics, self._gauges)
                 ready(self)
                 await self._stop.wait()
         finally:
@@ -172,6 +184,7 @@ class Service:
             settings.defaults,
             trust=settings.trust,
             envelope=settings.envelope,
+            metrics_defined=settings.metrics_defined,
             progress=self._progress,
         )
 
@@ -345,6 +358,8 @@ class Service:
             deployment.model.stop()
 
     async def _end(self, spawner: Spawner, control: Control) -> None:
+        if self._log is not None:
+            await self._log.stop()
         await asyncio.gather(*(deployment.supervisor.stop() for deployment in self.registry))
         await control.close()
         await spawner.close()
@@ -366,6 +381,13 @@ def run_service(
         loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def _metrics_log(settings: ServerSettings) -> MetricsLog | None:
+    if settings.metrics_log is None:
+        return None
+    units = {each.name: each.unit for each in settings.metrics_defined}
+    return MetricsLog(settings.metrics_log, settings.metrics_interval, units)
 
 
 def _tokens(settings: ServerSettings) -> Tokens | None:

@@ -164,6 +164,17 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
     help="A config.properties of TorchServe's; what is asked for on the command line counts more.",
 )
 @click.option(
+    "--metrics-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A metrics.yaml of TorchServe's: units, types and dimensions of what handlers measure.",
+)
+@click.option(
+    "--metrics-log",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder for ts_metrics.log and model_metrics.log, as TorchServe writes them; /metrics stays.",
+)
+@click.option(
     "--snapshot",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to keep what is served in, for --ts-config; of the model store.",
@@ -198,6 +209,8 @@ def serve(
     key_file: Path | None,
     insecure: bool | None,
     ts_config: Path | None,
+    metrics_config: Path | None,
+    metrics_log: Path | None,
     snapshot: Path | None,
     install_requirements: bool,
     trust: bool,
@@ -213,6 +226,7 @@ def serve(
     from runner import logs
     from runner.frontend.patience import Patience
     from runner.service import run_service
+    from runner.torchserve.metric_definitions import read_definitions
     from runner.torchserve.serving import keeps_snapshot, served_as
     from runner.torchserve.settings import TorchServeSettings, read_settings
 
@@ -233,6 +247,8 @@ def serve(
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
         "insecure": insecure,
+        "metrics_defined": read_definitions(metrics_config) if metrics_config else None,
+        "metrics_log": metrics_log,
         "installs": install_requirements or None,
         "trust": trust,
         "on_change": keeps_snapshot(snapshot, store, found),
@@ -244,8 +260,8 @@ def serve(
     run_service(server, orders, announce, console.progress)
 
 
-def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...]:
-    """Checked, so that a mistake is told before anything starts."""
+def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...] | None:
+    """Checked, so that a mistake is told before anything starts. None where the command line names none."""
     from runner.frontend.downloads import Downloads, NotAllowed
 
     if allowed and store is None:
@@ -254,7 +270,7 @@ def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...]:
         Downloads(store or Path(), allowed)
     except NotAllowed as error:
         raise UsageError(f"--allow-url: {error}", hint="--allow-url https://models.example.com/released/") from error
-    return allowed
+    return allowed or None
 
 
 def _rpc(host: str | None, port: int | None) -> list[tuple[Address, frozenset[Surface]]] | None:

@@ -152,7 +152,5 @@ def _header_value(text: str) -> bytes:
 async def send_answer(send: Send, answer: wire.Reply | Problem, request_id: bytes) -> None:
     """An answer as an ASGI response."""
     body, headers = headers_of(answer, request_id)
-    if isinstance(answer, Problem) and "Connection" in answer.headers:
-        headers.append((b"connection", b"close"))  # or uvicorn would read a body that is too large to its end
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

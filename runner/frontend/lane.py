@@ -14,7 +14,8 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from runner import wire
-from runner.frontend.bodies import headers_of, is_form, number_in, stream_headers
+from runner.frontend.bodies import headers_of, is_form, stream_headers
+from runner.frontend.body_memory import SMALL, Hold, NoMemory
 from runner.frontend.exchange import UNREAD_LIMIT
 from runner.frontend.patience import PatientProtocol, Phase
 from runner.frontend.predictions import PREFIX, Headers, Predictions
@@ -27,7 +28,8 @@ from runner.scheduling.job import Job
 
 _PREFIX = PREFIX.encode()
 _METHODS = (b"POST", b"PUT")
-_FRAMING = (b"content-length", b"transfer-encoding")
+#: Seconds in which a client that was answered early may send the rest of its body.
+_LINGER = 5
 
 
 class Lane:
@@ -40,6 +42,7 @@ class Lane:
     __slots__ = (
         "_body",
         "_head",
+        "_hold",
         "_job",
         "_protocol",
         "_size",
@@ -62,6 +65,7 @@ class Lane:
         self._protocol = protocol
         self._body: list[bytes] = []
         self._size = 0
+        self._hold: Hold | None = None
         self._job: Job | None = None
         self._head: wire.Reply | None = None
         self._target: Deployment | None = None
@@ -79,8 +83,14 @@ class Lane:
 
     @disconnected.setter
     def disconnected(self, _: bool) -> None:
-        self.response_complete = True
+        self._end()
         self._withdraw()
+
+    def _end(self) -> None:
+        """Nothing more is to be answered here."""
+        self.response_complete = True
+        if self._hold is not None:
+            self._hold.end()
 
     @property
     def response_started(self) -> bool:
@@ -97,22 +107,39 @@ class Lane:
     def take(self, body: bytes) -> None:
         """A piece of the body."""
         self._size += len(body)
-        limit = self._protocol.predictions.limit
-        if self._size <= limit:
-            self._body.append(body)
+        self._body.append(body)
+        if self._size > self._protocol.small:
+            self._take_much()
+
+    def _take_much(self) -> None:
+        """Whether there is room for as much as has come."""
+        predictions = self._protocol.predictions
+        if self._size > predictions.limit:
+            self._refuse(problem("too-large", limit=predictions.limit))
             return
-        self._body.clear()
+        if self._hold is None:
+            self._hold = Hold(predictions.memory)
+        try:
+            self._hold.grow(self._size)
+        except NoMemory:
+            self._refuse(problem("no-memory"))
+
+    def _refuse(self, answer: Problem) -> None:
+        """Answer before the body is whole; what follows of it is not read."""
+        self._body = []
         self.keep_alive = False
-        self._answer(problem("too-large", limit=limit))
+        self._answer(answer)
 
     def complete(self, path: str) -> None:
         """The body is there: submit the row, or say why not."""
         predictions = self._protocol.predictions
+        # The lane stays with its connection until the next request; the body is the job's.
+        parts, self._body = self._body, []
         target = predictions.find(path)
         if isinstance(target, Problem):
             self._answer(target)
             return
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
         params = [("body", self.content_type.decode("latin-1"), body)]
         headers = self.headers + rest if (rest := predictions.rest(path)) else self.headers
         row = wire.Row(self.request_id.decode("latin-1"), params, wire.pack_headers(headers))
@@ -129,7 +156,7 @@ class Lane:
             return
         if self._protocol.unread > UNREAD_LIMIT:
             self._withdraw()
-            self.response_complete = True
+            self._end()
             self._protocol.transport.abort()
         else:
             self._protocol.go_on(reply.body)
@@ -152,7 +179,7 @@ class Lane:
         if self._head is None:
             self._answer(answer)
             return
-        self.response_complete = True
+        self._end()
         if isinstance(answer, Problem) or breaks(self._head, answer):
             # A stream without its last chunk is what tells the client; closing sends what it has not read yet.
             self._protocol.transport.close()
@@ -162,7 +189,7 @@ class Lane:
 
     def _answer(self, answer: wire.Reply | Problem) -> None:
         self._protocol.predictions.count(answer)
-        self.response_complete = True
+        self._end()
         self._protocol.respond(answer, self.request_id, self.keep_alive)
 
 
@@ -175,6 +202,7 @@ class LaneProtocol(PatientProtocol):
         super().__init__(*args, **kwargs)
         self._cross_origin = cross_origin
         self.predictions = predictions
+        self.small = min(SMALL, predictions.limit)
         self._tokens = tokens
         self._in_lane: Lane | None = None
         self._idle_since = 0.0
@@ -225,17 +253,11 @@ class LaneProtocol(PatientProtocol):
                 content_type = value
             elif name == b"x-request-id":
                 given = value
-            elif name in _FRAMING and not self._is_takeable(name, value):
-                return None
+            elif name == b"transfer-encoding" and value != b"chunked":
+                return None  # refused on uvicorn's way
         if is_form(content_type) or (self._cross_origin and any(name == b"origin" for name, _ in self.headers)):
             return None
         return Lane(self, self.headers, content_type, self.predictions.request_id(given))
-
-    def _is_takeable(self, name: bytes, value: bytes) -> bool:
-        """Whether the body's coding is one that we know, or its announced length one that we take."""
-        if name == b"transfer-encoding":
-            return value == b"chunked"
-        return (number_in(value.decode("latin-1")) or 0) <= self.predictions.limit
 
     def on_body(self, body: bytes) -> None:
         if self._in_lane is None:
@@ -249,7 +271,9 @@ class LaneProtocol(PatientProtocol):
             super().on_message_complete()
             return
         self.phase = Phase.WHOLE
-        if not self._in_lane.response_complete:
+        if self._in_lane.response_complete:
+            self._done(self._in_lane.keep_alive)
+        else:
             self._in_lane.complete(self.url.partition(b"?")[0].decode("latin-1"))
 
     def respond(self, answer: wire.Reply | Problem, request_id: bytes, keep_alive: bool) -> None:
@@ -282,7 +306,10 @@ class LaneProtocol(PatientProtocol):
         self._done(keep_alive)
 
     def _done(self, keep_alive: bool) -> None:
-        if not keep_alive or self.is_last_answer:
+        if not keep_alive and self.phase is Phase.BODY:
+            # Closed under a client that is still sending, the connection is reset, and the answer with it.
+            self.loop.call_later(_LINGER, self.transport.close)
+        elif not keep_alive or (self.sends_no_more and not self.pipeline):
             self.transport.close()
         elif self.pipeline:
             self.on_response_complete()

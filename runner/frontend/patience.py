@@ -84,7 +84,7 @@ class PatientProtocol(HttpToolsProtocol):
         self.phase = Phase.SILENT
         self.received = 0
         self.is_crowded = False
-        self._sends_no_more = False
+        self.sends_no_more = False
         self.is_stopping = False
         self._patience = patience
         self._room = room
@@ -227,7 +227,7 @@ class PatientProtocol(HttpToolsProtocol):
         """The client sends no more. True keeps the connection for what is still to be answered."""
         waits = self.phase is Phase.WHOLE and self.is_busy and self.scheme == "http"
         if waits:
-            self._sends_no_more = True
+            self.sends_no_more = True
             # HTTP/1.0 knows no interim answers.
             for delay in _PROBES if self.parser.get_http_version() == "1.1" else ():
                 self.loop.call_later(delay, self._probe)
@@ -249,13 +249,8 @@ class PatientProtocol(HttpToolsProtocol):
         if not self.is_busy:
             self.transport.close()
 
-    @property
-    def is_last_answer(self) -> bool:
-        """Whether nothing more is to come after the answer that is complete now."""
-        return self._sends_no_more and not self.pipeline
-
     def on_response_complete(self) -> None:
-        if self.is_last_answer:
+        if self.sends_no_more and not self.pipeline:
             self.transport.close()
         else:
             super().on_response_complete()

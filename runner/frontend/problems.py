@@ -127,6 +127,12 @@ TABLE: dict[str, _Row] = {
         "The server has {most} connections, as many as its limit of open files leaves room for; try again.",
         (("Retry-After", "1"),),
     ),
+    "no-memory": _Row(
+        503,
+        "ServiceUnavailableException",
+        "The bodies of other requests leave no memory for this one; try again.",
+        (("Retry-After", "1"),),
+    ),
     "too-slow": _Row(
         408, "RequestTimeoutException", "The {what} of the request took too long to arrive (--{what}-timeout)."
     ),

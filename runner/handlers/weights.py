@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from runner.handlers.compiled import is_compiled, load_compiled
 from runner.handlers.errors import CannotLoad
 from runner.handlers.modules import classes_defined_in, import_file
 
@@ -40,11 +41,14 @@ class Origin:
         return asdict(self)
 
 
-def load_model(model_dir: Path, manifest: Mapping[str, Any], device: torch.device) -> tuple[nn.Module, Origin]:
+def load_model(
+    model_dir: Path, manifest: Mapping[str, Any], device: torch.device, *, compiled: bool = False
+) -> tuple[Any, Origin]:
     """The archive's model on `device`, in evaluation mode where it has one.
 
     With a model file: its one nn.Module class, filled from the checkpoint (`.pt`, `.pth`, `.safetensors`, …).
-    Without: TorchScript, a torch.export `.pt2`, or, if trusted, a pickled module. Raises CannotLoad.
+    Without: TorchScript, a torch.export `.pt2`, where the config declares it (`compiled`) AOTInductor's code, or, if
+    trusted, a pickled module. Raises CannotLoad.
     """
     model = manifest.get("model", {})
     serialized, model_file = model.get("serializedFile"), model.get("modelFile")
@@ -54,10 +58,10 @@ def load_model(model_dir: Path, manifest: Mapping[str, Any], device: torch.devic
     if model_file:
         module, origin = from_model_file(model_dir / model_file, checkpoint)
     elif checkpoint is not None:
-        module, origin = from_checkpoint(checkpoint, device)
+        module, origin = from_checkpoint(checkpoint, device, compiled=compiled)
     else:
         raise CannotLoad("the archive has neither a checkpoint nor a model file; define load_model() in the handler")
-    return placed(module, device), origin
+    return placed(module, device) if isinstance(module, nn.Module) else module, origin
 
 
 def placed(module: nn.Module, device: torch.device) -> nn.Module:
@@ -81,8 +85,15 @@ def from_model_file(file: Path, checkpoint: Path | None) -> tuple[nn.Module, Ori
     return module, Origin(checkpoint.name, kind, way)
 
 
-def from_checkpoint(checkpoint: Path, device: torch.device) -> tuple[nn.Module, Origin]:
-    """A checkpoint that brings its own code: TorchScript, torch.export or a pickled module. Raises CannotLoad."""
+def from_checkpoint(checkpoint: Path, device: torch.device, *, compiled: bool = False) -> tuple[Any, Origin]:
+    """A checkpoint that brings its own code: TorchScript, torch.export, AOTInductor or a pickled module.
+
+    Raises CannotLoad, also for compiled code that is not declared.
+    """
+    if is_compiled(checkpoint):
+        if not compiled:
+            raise CannotLoad(f"{checkpoint.name} is compiled code: declare `pt2: {{export: {{aot_compile: true}}}}`")
+        return load_compiled(checkpoint, device), Origin(checkpoint.name, "AOTInductor", "loaded")
     if checkpoint.suffix == ".pt2":
         return _exported(checkpoint, device), Origin(checkpoint.name, "torch.export", "deserialised")
     if is_torchscript(checkpoint):

@@ -101,13 +101,13 @@ class _Template:
         """It could not import what workers need."""
         return self.ready.done() and self.ready.exception() is not None
 
-    async def fork(self, fds: list[int], patience: float) -> int:
-        """The pid of a new worker that got these descriptors. Raises ConnectionError when the template dies, or does
-        not answer within `patience` seconds, which ends it."""
+    async def fork(self, fds: list[int], processes: int, patience: float) -> int:
+        """The pid of a new worker that got these descriptors, of its first process if it has several. Raises
+        ConnectionError when the template dies, or does not answer within `patience` seconds, which ends it."""
         if self._control.fileno() < 0:
             raise ConnectionResetError("the template process died")
         self._forked = asyncio.get_running_loop().create_future()
-        request = json.dumps({"fork": fds[0]}).encode() + b"\n"
+        request = json.dumps({"fork": fds[0], "processes": processes}).encode() + b"\n"
         socket.send_fds(self._control, [request], fds)
         try:
             return await asyncio.wait_for(self._forked, patience)
@@ -192,8 +192,9 @@ class Spawner:
         assert self._template is not None, "platform() before start()"
         return await asyncio.shield(self._template.ready)
 
-    async def fork(self, on_exit: Callable[[int], None]) -> Process:
-        """A new worker process. `on_exit` gets its exit status (negative: the signal that ended it).
+    async def fork(self, on_exit: Callable[[int], None], processes: int = 1) -> Process:
+        """A new worker. `on_exit` gets its exit status (negative: the signal that ended it). `processes`: of how many
+        it consists; the others live and die with the first, which is the one that is told of.
 
         Raises TemplateBroken, and OSError when descriptors or processes have run out; the next call tries again. A
         template that dies meanwhile is replaced and waited for: the request goes to the next one.
@@ -206,14 +207,14 @@ class Spawner:
                 template = self._template
                 assert template is not None
                 with contextlib.suppress(ConnectionError):
-                    return await self._fork(template, on_exit)
+                    return await self._fork(template, on_exit, processes)
                 await asyncio.shield(template.ended)
                 # Awaiting what has ended gives nobody a turn, so the replacement cannot be left to its callback.
                 self._replace(template)
                 if self._template is template:
                     raise TemplateBroken("the server is stopping")
 
-    async def _fork(self, template: _Template, on_exit: Callable[[int], None]) -> Process:
+    async def _fork(self, template: _Template, on_exit: Callable[[int], None], processes: int) -> Process:
         with ExitStack() as theirs, ExitStack() as ours:
             sock, far_end = socket.socketpair()
             ours.callback(sock.close)
@@ -221,7 +222,7 @@ class Spawner:
             output, far_output = os.pipe()
             ours.callback(os.close, output)
             theirs.callback(os.close, far_output)
-            pid = await template.fork([far_end.fileno(), far_output], self._patience)
+            pid = await template.fork([far_end.fileno(), far_output], processes, self._patience)
             ours.pop_all()
         self._on_exit[pid] = on_exit
         return Process(pid, sock, output)

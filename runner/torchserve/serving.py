@@ -33,6 +33,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         model_store=found.model_store,
         workflow_store=found.workflow_store,
         registers=found.model_api is not False,
+        allowed_urls=found.allowed_urls,
         key_file=KEY_FILE if found.checks_tokens else None,
         insecure=found.checks_tokens is False,
         token_minutes=found.token_minutes,
@@ -42,6 +43,9 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         cors=found.cors,
         certificate=found.certificate,
         host_metrics=found.host_metrics,
+        metrics_defined=found.metrics_defined,
+        metrics_log=found.metrics_log,
+        metrics_interval=found.metrics_interval,
         hidden_variables=found.hidden_variables,
         installs=found.installs,
     )

