@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from zlib import crc32
 
 import pytest
 import schemathesis
@@ -33,7 +34,7 @@ schema = schemathesis.openapi.from_dict(document())
 def map_path_parameters(_: Any, values: dict[str, Any] | None) -> dict[str, Any] | None:
     """Every second request means what is there: a name from nowhere never does."""
     real = {"model": "m", "version": "1.0"}
-    if values and len(str(values)) % 2:
+    if values and crc32(repr(values).encode()) % 2:
         return {name: real.get(name, value) for name, value in values.items()}
     return values
 
