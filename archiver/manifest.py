@@ -190,9 +190,20 @@ def parse(data: bytes, archive: str) -> Manifest:
         raise _broken(archive, f"is no JSON: {error}") from error
     except RecursionError as error:
         raise _broken(archive, "is nested too deeply") from error
+    if b"\\u" in data and not _is_text(raw):
+        raise _broken(archive, "escapes half a character, which is no text")
     if not isinstance(raw, dict) or not isinstance(raw.get("model"), dict):
         raise _broken(archive, "has no `model` mapping")
     return _from_json(raw, archive)
+
+
+def _is_text(raw: Any) -> bool:
+    r"""JSON may escape a lone surrogate (`\\ud800`), which nobody can write, print or name a file after."""
+    try:
+        json.dumps(raw, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def synthesise(name: str, members: Collection[str]) -> Manifest:

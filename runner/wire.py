@@ -32,6 +32,9 @@ class Row(msgspec.Struct, array_like=True):
     params: list[tuple[str, str, bytes]]
     headers: bytes
 
+    def __repr__(self) -> str:
+        return f"Row({self.id!r})"  # what clients send is not to be printed, not even by an error
+
 
 class Reply(msgspec.Struct, array_like=True):
     """The answer to one row. `content_type` "" = not set by the handler; `headers` are the handler's own."""
@@ -228,6 +231,6 @@ class Decoder:
 def _decode(body: memoryview) -> Frame:
     try:
         frame: Frame = _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a frame: {error}") from error
     return frame

@@ -136,7 +136,7 @@ def pack_end(count: int, size: int, offset: int, *, zip64_from: int = _FULL32) -
 
 
 def parse_end(record: bytes) -> tuple[End, int]:
-    """The classic end record and the length of the comment behind it."""
+    """The classic end record and the length of the comment behind it. Raises Malformed."""
     if len(record) < END.size:
         raise Malformed("it is cut off")
     _, disk, start, here, count, size, offset, comment = END.unpack(record)

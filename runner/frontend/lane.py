@@ -235,13 +235,15 @@ class LaneProtocol(PatientProtocol):
         self.headers[:] = headers
 
     def _is_plain(self) -> bool:
-        if not self.url.startswith(_PREFIX) or b"%" in self.url or self.expect_100_continue or self.is_crowded:
+        if not self.url.startswith(_PREFIX) or b"%" in self.url or self.expect_100_continue:
             return False
         busy = self.cycle is not None and not self.cycle.response_complete
         if busy or self.flow.write_paused or self.parser.get_method() not in _METHODS:
             return False
         if self._tokens is not None and not self._tokens.allows("POST", PREFIX, authorization_of(self.headers)):
             return False  # refused on the way through the app
+        if self.is_crowded or self.has_large_head:
+            return False  # refused on uvicorn's way
         return self.parser.get_http_version() == "1.1" and not self.parser.should_upgrade()
 
     def _lane(self) -> Lane | None:
@@ -251,6 +253,8 @@ class LaneProtocol(PatientProtocol):
                 content_type = value
             elif name == b"x-request-id":
                 given = value
+            elif name == b"transfer-encoding" and value != b"chunked":
+                return None  # refused on uvicorn's way
         if is_form(content_type) or (self._cross_origin and any(name == b"origin" for name, _ in self.headers)):
             return None
         return Lane(self, self.headers, content_type, self.predictions.request_id(given))

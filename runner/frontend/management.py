@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from archiver.config.model import ModelConfig
+from runner.frontend.bodies import number_in
 from runner.frontend.openapi import management_document
 from runner.frontend.predictions import Predictions
 from runner.frontend.problems import Problem, problem
@@ -92,10 +93,10 @@ class Management:
 def asked_page(request: Request) -> tuple[int, int]:
     """`next_page_token` and `limit` of a list. Raises BadPage."""
     asked = request.query_params
-    try:
-        return int(asked.get("next_page_token", "0")), int(asked.get("limit", str(_PAGE)))
-    except ValueError:
-        raise BadPage("limit and next_page_token must be whole numbers.") from None
+    start, limit = number_in(asked.get("next_page_token", "0")), number_in(asked.get("limit", str(_PAGE)))
+    if start is None or limit is None:
+        raise BadPage("limit and next_page_token must be whole numbers.")
+    return start, limit
 
 
 def page_of(name: str, items: list[dict[str, Any]], start: int, limit: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from archiver import __version__
+from runner.frontend.tensors import DATATYPES
 
 _ERROR = {
     "type": "object",
@@ -40,6 +41,37 @@ _ANY_BODY = {
         "application/x-www-form-urlencoded": {"schema": {"type": "object"}},
     },
 }
+_TENSORS = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["name", "shape", "datatype"],
+        "properties": {
+            "name": {"type": "string"},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+            "datatype": {"enum": list(DATATYPES)},
+            "data": {"type": "array"},
+            "parameters": {"type": "object"},
+        },
+    },
+}
+_INFER_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "required": ["inputs"], "properties": {"inputs": _TENSORS}},
+            "example": {"inputs": [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]}]},
+        },
+        "application/octet-stream": {
+            "schema": {
+                "type": "string",
+                "format": "binary",
+                "description": "JSON of Inference-Header-Content-Length bytes, then the bytes of tensors.",
+            }
+        },
+    },
+}
 
 
 def _errors(**meanings: str) -> dict[str, Any]:
@@ -51,7 +83,7 @@ def _ok(text: str, media: str = "application/json") -> dict[str, Any]:
     return {"200": {"description": text, "content": {media: {"schema": {}}}}}
 
 
-def _predict(parameters: list[dict[str, Any]]) -> dict[str, Any]:
+def _predict(parameters: list[dict[str, Any]], body: dict[str, Any] = _ANY_BODY) -> dict[str, Any]:
     responses = {
         "200": {
             "description": "What the handler returned for this request.",
@@ -60,14 +92,16 @@ def _predict(parameters: list[dict[str, Any]]) -> dict[str, Any]:
         **_errors(
             _400="The body is not what its content type says.",
             _404="No such model, version or workflow.",
+            _408="The body took too long to arrive.",
             _413="The body is larger than the server's limit.",
+            _431="The head is larger than heads may be.",
             _500="The request ended its worker, twice.",
             _503="The handler failed on this row, the queue is full, or there is no worker.",
             _504="No answer within the deadline.",
             _507="Out of memory.",
         ),
     }
-    return {"post": {"parameters": parameters, "requestBody": _ANY_BODY, "responses": responses}}
+    return {"post": {"parameters": parameters, "requestBody": body, "responses": responses}}
 
 
 def _get(
@@ -115,6 +149,15 @@ def _act(method: str, text: str, parameters: list[dict[str, Any]]) -> dict[str, 
     return {method: {"parameters": parameters, "responses": {**_ok(text), **refusals}}}
 
 
+def _list(text: str) -> dict[str, Any]:
+    pages = [
+        _parameter("limit", "How many at most; default: 100, which is also the most."),
+        _parameter("next_page_token", "Where the page before said that this one begins."),
+    ]
+    responses = _ok(text) | _errors(_400="A parameter is no whole number.")
+    return {"get": {"parameters": pages, "responses": responses}}
+
+
 def _management() -> dict[str, Any]:
     scale = _act("put", "Change the number of workers.", [_MODEL, *_SCALE])
     leave = _act("delete", "Unregister: accepted requests are answered first.", [_MODEL])
@@ -122,7 +165,7 @@ def _management() -> dict[str, Any]:
     one = [_MODEL, _VERSION]
     return {
         "/models": {
-            **_get("Names and archives of the served models."),
+            **_list("Names and archives of the served models."),
             **_act("post", "Register an archive of the model store.", _REGISTER),
         },
         "/models/{model}": {**described, **scale, **leave},
@@ -146,13 +189,21 @@ def _workflows() -> dict[str, Any]:
     return {
         "/wfpredict/{workflow}": _predict([_WORKFLOW]),
         "/workflows": {
-            **_get("Names and archives of the workflows."),
+            **_list("Names and archives of the workflows."),
             **_act("post", "Register a workflow: its models are started.", _REGISTER_WORKFLOW),
         },
         "/workflows/{workflow}": {
             **_get("The workflow's archive and settings.", [_WORKFLOW]),
             **_act("delete", "Unregister: accepted requests are answered first.", [_WORKFLOW]),
         },
+    }
+
+
+def _tensor_routes(base: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        base: _get("Open Inference Protocol: what is known of the model.", parameters),
+        f"{base}/infer": _predict(parameters, _INFER_BODY),
+        f"{base}/explain": _predict(parameters, _INFER_BODY),
     }
 
 
@@ -179,8 +230,8 @@ def document() -> dict[str, Any]:
             "/v2/health/ready": _get("Open Inference Protocol: every model can answer now."),
             "/v2/models/{model}/ready": _get("Whether the model has a READY worker.", [_MODEL]),
             "/v2/models/{model}/versions/{version}/ready": _get("The same of one version.", [_MODEL, _VERSION]),
-            "/v2/models/{model}/infer": _predict([_MODEL]),
-            "/v2/models/{model}/versions/{version}/infer": _predict([_MODEL, _VERSION]),
+            **_tensor_routes("/v2/models/{model}", [_MODEL]),
+            **_tensor_routes("/v2/models/{model}/versions/{version}", [_MODEL, _VERSION]),
             **_management(),
             **_workflows(),
             "/ping": _get("Every model has a READY worker."),

@@ -25,6 +25,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from runner.frontend import heads
 from runner.frontend.bodies import headers_of
 from runner.frontend.problems import Problem, problem
 
@@ -92,6 +93,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._received_then = 0
         self._unread = 0
         self._unread_at = 0.0
+        self._growth = heads.Growth()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
@@ -100,19 +102,41 @@ class PatientProtocol(HttpToolsProtocol):
         if beyond > self._room.told:
             self.transport.abort()
 
+    def data_received(self, data: bytes) -> None:
+        if self._growth.is_endless(len(data), begun=self.phase is Phase.HEADERS):
+            self._break_off(problem("large-head", limit=heads.LARGEST_HEAD, count=heads.MOST_HEADERS))
+        elif not self.transport.is_closing():
+            super().data_received(data)
+
+    @property
+    def has_large_head(self) -> bool:
+        """Whether the head that is complete is larger than heads may be."""
+        return heads.is_large(self.url, self.headers, self._growth)
+
+    @property
+    def _fault(self) -> Problem | None:
+        """Why the request whose head is complete is refused."""
+        if self.is_crowded:
+            return problem("crowded", most=self._room.served)
+        if self.has_large_head:
+            return problem("large-head", limit=heads.LARGEST_HEAD, count=heads.MOST_HEADERS)
+        reason = heads.fault(self.headers, upgrades=self.parser.should_upgrade())
+        return problem("bad-request", reason=reason) if reason else None
+
     def on_message_begin(self) -> None:
         self.phase = Phase.HEADERS
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self.phase = Phase.BODY
         if self.transport.is_closing():
-            return
-        if self.is_crowded:
-            self.refuse(problem("crowded", most=self._room.served))
+            self.phase = Phase.BODY
+        elif fault := self._fault:
+            self._break_off(fault)
         else:
+            self.phase = Phase.BODY
             super().on_headers_complete()
-            if self.is_stopping:
+            # After a request for another protocol the parser takes nothing more.
+            if self.is_stopping or self.parser.should_upgrade():
                 self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -138,6 +162,20 @@ class PatientProtocol(HttpToolsProtocol):
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
         return b"".join(parts)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, in uvicorn's words and our form."""
+        self._break_off(problem("bad-request", reason=msg))
+
+    def _break_off(self, answer: Problem) -> None:
+        """Refuse what is coming and hang up: without a word where it would be taken for another request's answer."""
+        if self.transport.is_closing():
+            return
+        is_own = self.phase is Phase.BODY and not self.pipeline and self.is_busy and not self.cycle.response_started
+        if is_own or not self.is_busy:
+            self.refuse(answer)
+        else:
+            self.transport.close()
 
     def refuse(self, answer: Problem) -> None:
         """Answer a request that is not whole, and hang up."""

@@ -86,6 +86,12 @@ TABLE: dict[str, _Row] = {
         "The body is larger than the limit of {limit} bytes (--max-request-size).",
         (("Connection", "close"),),
     ),
+    "large-head": _Row(
+        431,
+        "RequestHeaderFieldsTooLargeException",
+        "The first line and the headers have more than {limit} bytes, or there are more than {count} headers.",
+        (("Connection", "close"),),
+    ),
     "queue-full": _Row(
         503,
         "QueueFullException",

@@ -80,6 +80,11 @@ class Connection:
         return bytes(self._socket.written)
 
     @property
+    def written(self) -> bytes:
+        """Everything so far."""
+        return bytes(self._socket.written)
+
+    @property
     def closed(self) -> bool:
         return self._socket.closed
 

@@ -88,7 +88,7 @@ async def test_every_route_of_the_openapi_document_is_served() -> None:
             url = re.sub(r"{version}", "1.0", path.replace("{model}", "m"))
             for method in methods:
                 tensor = {"name": "x", "shape": [1], "datatype": "INT8", "data": [1]}
-                body = {"inputs": [tensor]} if url.endswith("/infer") else None
+                body = {"inputs": [tensor]} if url.endswith(("/infer", "/explain")) else None
                 response = await client.request(method.upper(), url, json=body)
                 manages = path.startswith(("/models", "/workflows")) and not path.endswith("/invoke")
                 expected = 403 if manages and method != "get" else 404 if "{workflow}" in path else 200
