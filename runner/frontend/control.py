@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from archiver.errors import ArchiveError
+from archiver.errors import ArchiveError, CannotWrite, UntrustedSignature
 from runner.frontend.bodies import ClientGone, TooLarge, read_body
 from runner.frontend.downloads import AlreadyThere, DownloadFailed, Downloads, NotAllowed
 from runner.frontend.management import respond
@@ -188,8 +188,10 @@ _SITUATIONS: dict[type[Exception], str] = {
     NoSuchArchive: "archive",
     AlreadyThere: "archive-exists",
     DownloadFailed: "download",
+    CannotWrite: "server-fault",
     RequirementsFailed: "requirements",
     Stopping: "stopped",
+    UntrustedSignature: "untrusted",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 
@@ -215,6 +217,8 @@ async def parameters(request: Request) -> Mapping[str, str]:
         body = json.loads(await read_body(request.receive, None, _LARGEST_BODY) or b"{}")
     except (TooLarge, ClientGone) as error:
         raise BadParameter(f"The body is larger than {_LARGEST_BODY} bytes, or cut off.") from error
+    except RecursionError as error:
+        raise BadParameter("The body is nested too deeply.") from error
     except ValueError as error:
         raise BadParameter(f"The body is not valid JSON: {error}") from error
     if not isinstance(body, dict):
@@ -224,7 +228,9 @@ async def parameters(request: Request) -> Mapping[str, str]:
 
 
 def words(error: Exception) -> str:
-    """The sentence, and the findings of a config that is wrong."""
+    """The sentence, the findings of a config that is wrong, and what to do about a signature."""
+    if isinstance(error, UntrustedSignature):
+        return f"{error}; {error.hint}"
     findings = getattr(error, "findings", ())
     return " ".join([str(error), *map(str, findings)])
 

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from archiver.config.model import ModelConfig
+from runner.frontend.openapi import management_document
 from runner.frontend.predictions import Predictions
 from runner.frontend.problems import Problem, problem
 from runner.pool.deployment import Deployment
@@ -35,6 +36,8 @@ class Management:
             Route("/models", self.list_models),
             Route("/models/{model}", self.describe),
             Route("/models/{model}/{version}", self.describe),
+            Route("/models/{model}", self.routes_of, methods=["OPTIONS"]),
+            Route("/models/{model}/{version}", self.routes_of, methods=["OPTIONS"]),
         ]
 
     async def list_models(self, request: Request) -> Response:
@@ -50,6 +53,14 @@ class Management:
         if not isinstance(found, Problem) and request.query_params.get("customized", "").lower() == "true":
             found = await self.customized(found)
         return respond(found) if isinstance(found, Problem) else JSONResponse(found)
+
+    async def routes_of(self, request: Request) -> Response:
+        """What can be done with the model here, as an OpenAPI document."""
+        found = self._predictions.named(request.path_params["model"], request.path_params.get("version", ""))
+        if isinstance(found, Problem):
+            return respond(found)
+        model, text = found.model, found.manifest.get("description")
+        return JSONResponse(management_document(model.name, model.version, text))
 
     async def customized(self, described: list[dict[str, Any]]) -> list[dict[str, Any]] | Problem:
         """The descriptions with what each version's handler says of itself (`describe_handle`), or why it cannot."""

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from archiver.scan.scan import scan_files
 from runner.handlers.compiled import is_compiled, load_compiled
 from runner.handlers.errors import CannotLoad
 from runner.handlers.modules import classes_defined_in, import_file
@@ -151,12 +152,29 @@ def load_torchscript(checkpoint: Path, device: torch.device) -> nn.Module:
 
 
 def _exported(checkpoint: Path, device: torch.device) -> nn.Module:
+    if _is_gated():
+        _refuse_pickles(checkpoint)
     program = torch.export.load(checkpoint)
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
     return program.module()
+
+
+def _is_gated() -> bool:
+    """Whether this worker was not told to trust its archive."""
+    return os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD") == "1"
+
+
+def _refuse_pickles(checkpoint: Path) -> None:
+    """torch.export.load falls back to unpickling anything, and part of it does not ask the environment."""
+    refused = scan_files(checkpoint, [(checkpoint.name, checkpoint)]).refused
+    if refused:
+        wants = "; ".join(each.wants() for each in refused)
+        raise CannotLoad(
+            f"loading {checkpoint.name} could run any code: {wants}. Serve it with --trust if you know why"
+        )
 
 
 def read_state(checkpoint: Path) -> Mapping[str, Any] | nn.Module:
@@ -180,7 +198,7 @@ def _unpickled(checkpoint: Path) -> Any:
     try:
         return torch.load(checkpoint, map_location="cpu", mmap=mapped, weights_only=True)
     except pickle.UnpicklingError as error:
-        if os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD") == "1":
+        if _is_gated():
             raise CannotLoad(
                 f"{checkpoint.name} holds more than tensors, and unpickling it could run any code. Save its "
                 "state_dict(), or serve it with --trust if you know where it comes from"

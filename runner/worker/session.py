@@ -68,6 +68,7 @@ class Session:
         self._guard: Guarded | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = (0, 0)
+        self._memory = failures.Memory()
 
     def open(self) -> dict[str, Any]:
         """Load, optimise and warm up; the report of what was done. Raises LoadError."""
@@ -103,13 +104,15 @@ class Session:
             return self._failed(batch, error)
 
     def _ran(self, batch: int, answered: Answered) -> wire.Ran:
+        self._memory.sufficed()
         return wire.Ran(batch, answered.replies, answered.seconds, answered.metrics)
 
     def _failed(self, batch: int, error: BaseException) -> wire.Raised:
         if isinstance(error, WrongResult):
             # TorchServe's sentence is for the client; the log also gets what came instead.
             return wire.Raised(batch, 503, "WrongResult", str(error.args[0]), [str(error.args[1])])
-        return failures.raised(batch, error, self._model_dir)
+        raised = failures.raised(batch, error, self._model_dir)
+        return structs.replace(raised, retire=True) if self._memory.is_used_up(error) else raised
 
     def load(self) -> dict[str, Any]:
         """`open` without the border: user code's exceptions pass as they are."""

@@ -23,6 +23,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from runner.worker import privileges
+
 if TYPE_CHECKING:
     from runner.worker.ranks import Follower
 
@@ -167,6 +169,7 @@ def main(argv: list[str]) -> None:
     control = socket.socket(fileno=int(argv[0]))
     # Ctrl-C in the terminal is the front end's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    privileges.give_up()
     # A worker that dies leaves its other processes, which nobody may reap where this runs under no real init.
     _tell_kernel(_PR_SET_CHILD_SUBREAPER, 1)
     failed = _import_all(["torch", "runner.worker.main", *argv[1:]])

@@ -133,7 +133,8 @@ def test_a_subclass_sets_its_own_processing_and_number_of_classes(tmp_path):
 
 
 def test_an_explanation_without_captum_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "captum", None)
+    for module in ("captum", "captum.attr"):
+        monkeypatch.setitem(sys.modules, module, None)
 
     raised = classifier(tmp_path).run([raw_row(png(gradient(9, 9)), explain="True")], 1)
 

@@ -238,8 +238,7 @@ class Handler:
     assert bodies(ran) == [(200, [None, 2]), (200, ["True", 1]), (200, [None, 2]), (200, ["True", 1])]
 
 
-def test_metrics_that_no_context_made_travel_with_the_batch(tmp_path):
-    source = """
+OF_NO_CONTEXT = """
 from ts.metrics.caching_metric import CachingMetric
 from ts.metrics.dimension import Dimension
 from ts.metrics.metric import Metric
@@ -252,13 +251,23 @@ def handle(data, context):
     depth.add_or_update(1.5, ['Host'])
     return [str(seen)] * len(data)
 """
-    ran = opened(tmp_path, source).run([json_row(1), json_row(2)], 1)
+
+
+def test_metrics_that_no_context_made_travel_with_the_batch(tmp_path):
+    ran = opened(tmp_path, OF_NO_CONTEXT).run([json_row(1), json_row(2)], 1)
 
     assert [(m.name, m.value, m.unit, m.type, m.dimensions) for m in ran.metrics] == [
         ("Seen", 2.0, "Count", "counter", {"Level": "Model"}),
         ("Depth", 1.5, "Milliseconds", "gauge", {"Level": "Host"}),
     ]
     assert bodies(ran)[0] == (200, "Seen.Count:0|#Level:Model")
+
+
+def test_metrics_that_no_context_made_have_the_type_that_is_defined(tmp_path):
+    definitions = [wire.MetricDefinition("Seen", "count", "gauge", ["Level"])]
+    ran = opened(tmp_path, OF_NO_CONTEXT, metrics=definitions).run([json_row(1)], 1)
+
+    assert {metric.name: metric.type for metric in ran.metrics} == {"Seen": "gauge", "Depth": "gauge"}
 
 
 def test_generated_texts_of_a_batch_come_step_by_step():

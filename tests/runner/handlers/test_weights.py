@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from torch import nn
 
 from runner.handlers import weights
 from runner.handlers.errors import CannotLoad
+from tests.archiver.scan.payloads import calling
+from tests.archiver.scan.test_nested import zipped
 from tests.runner.handlers.nets import NET, state, write_net
 
 CPU = torch.device("cpu")
@@ -217,6 +221,23 @@ def test_an_exported_program_loads(tmp_path):
 
     assert model(ONES).shape == (1, 3)
     assert origin.format == "torch.export"
+
+
+def test_torch_export_load_does_not_get_to_a_pickle_of_an_untrusted_program(tmp_path, monkeypatch):
+    program = torch.export.export(nn.Linear(2, 3), (torch.ones(4, 2),))
+    torch.export.save(program, tmp_path / "good.pt2")
+    touched = tmp_path / "touched"
+    evil = calling(os.system, f"touch {touched}", protocol=2)
+    with zipfile.ZipFile(tmp_path / "good.pt2") as good, zipfile.ZipFile(tmp_path / "model.pt2", "w") as bad:
+        for name in good.namelist():
+            bad.writestr(name, zipped({"a/data.pkl": evil}) if name.endswith("inputs/model.pt") else good.read(name))
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+
+    with pytest.raises(CannotLoad, match=r"model\.pt2!good/data/sample_inputs/model\.pt!a/data\.pkl: posix\.system"):
+        load(tmp_path, "model.pt2")
+
+    assert not touched.exists()
+    assert load(tmp_path, "good.pt2")[1].format == "torch.export"
 
 
 def test_a_pickled_module_is_refused_unless_the_archive_is_trusted(tmp_path, monkeypatch):
