@@ -105,3 +105,4 @@ class Asks:
 
     rows = [json_row(1, explain="True"), json_row(1), json_row(1, explain="False")]
     assert [answer for _, answer in bodies(session.run(rows, 1))] == [True, False, False]
+    session.close()
