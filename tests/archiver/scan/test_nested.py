@@ -151,6 +151,7 @@ def test_a_zip_that_holds_itself_ends(monkeypatch):
         zipped({"../x": b"y"}),
         zipped({"x": b"y", "X": b"z"}),
         zipped({"x": b"y"})[:30],
+        b"words" + zipped({"x": b"y"}).replace(b"PK\x01\x02", b"PK\x01\x02\xff\xff"),
         tarred({"../x": b"y"}),
         tarred({"x": b"y" * 2000})[:1200],
     ],
@@ -185,5 +186,32 @@ def test_more_than_a_scan_may_unpack_is_refused():
 
 def test_more_entries_than_a_scan_reads_are_refused():
     data = zipped({f"{number}": b"" for number in range(20)})
-    found = names(looked(data, budget=Budget(entries=10)))
-    assert found == [f"file.bin!{number}: is more than a scan reads" for number in range(9, 20)]
+    assert names(looked(data, budget=Budget(entries=10))) == ["file.bin: is more than a scan reads"]
+
+
+def test_a_tar_of_folders_without_end_ends():
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for number in range(30):
+            info = tarfile.TarInfo(f"{number}")
+            info.type = tarfile.DIRTYPE
+            archive.addfile(info)
+    assert names(looked(file.getvalue(), budget=Budget(entries=10))) == ["file.bin: is more than a scan reads"]
+
+
+def test_what_one_pickle_spends_the_next_one_does_not_have():
+    data = zipped({"a.pkl": b"N" * 900 + b".", "b.pkl": b"N" * 900 + b"."})
+    assert names(looked(data, budget=Budget(instructions=1000))) == ["file.bin!b.pkl: is more than a scan reads"]
+    data = zipped({"a.pkl": b"N" * 2000 + b".", "b.pkl": b"N."})
+    assert len(names(looked(data, budget=Budget(instructions=1000)))) == 2
+
+
+def test_a_zip_s_end_by_chance_is_no_zip():
+    assert looked(b"\0words PK\x05\x06 more words")[0].verdict == "data"
+
+
+def test_a_member_that_is_stored_with_two_lengths_is_refused():
+    data = bytearray(zipped({"x": EVIL}))
+    for signature, place in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        data[data.index(signature) + place] -= 8
+    assert looked(bytes(data))[0].verdict == "refused"
