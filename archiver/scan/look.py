@@ -27,6 +27,8 @@ _ZIP = b"PK\x03\x04"
 _ZIP_RECORD, _ZIP_END = b"PK\x01\x02", b"PK\x05\x06"
 #: A zip's end record may stand before a comment of this length, and before it stand the directory's.
 _TAIL = (1 << 16) + 22
+#: What a compressed file may unpack to: so many times its size, or this many bytes.
+_RATIO, _FLOOR = 100, 256 << 20
 _TOO_MUCH = "is more than a scan reads"
 _NUMPY = b"\x93NUMPY"
 
@@ -229,8 +231,12 @@ class _Look:
             return [replace(first, about=first.about or name), *rest]
 
     def _bounded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        left = max(_FLOOR, self.extent.length * _RATIO)
         for chunk in chunks:
             self.budget.pay_unpacked(len(chunk))
+            left -= len(chunk)
+            if left < 0:
+                raise Spent
             yield chunk
 
     def _too_deep(self) -> Found | None:

@@ -10,10 +10,13 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from archiver.errors import UntrustedArchive
+from archiver.errors import ArchiveError, UntrustedArchive
 from archiver.scan.look import Budget
 from archiver.scan.scan import scan
 from tests.archiver.scan.payloads import calling, looked, names
@@ -182,6 +185,20 @@ def test_more_than_a_scan_may_unpack_is_refused():
     data = gzip.compress(bytes(1 << 20))
     assert names(looked(data, budget=Budget(unpacked=1 << 16))) == ["file.bin: is more than a scan reads"]
     assert looked(data)[0].verdict == "data"
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_bomb_is_refused_before_it_fills_the_disk(monkeypatch, compress):
+    monkeypatch.setattr("archiver.scan.look._FLOOR", 1 << 20)
+    assert names(looked(compress(bytes(8 << 20)))) == ["file.bin: is more than a scan reads"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_an_error_not_an_end(monkeypatch):
+    full = SimpleNamespace(TemporaryFile=partial(Path("/dev/full").open, "wb"), gettempdir=str)
+    monkeypatch.setattr("archiver.scan.extents.tempfile", full)
+    with pytest.raises(ArchiveError, match="cannot unpack to .*: No space left on device"):
+        looked(gzip.compress(EVIL))
 
 
 def test_more_entries_than_a_scan_reads_are_refused():
