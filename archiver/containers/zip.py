@@ -118,7 +118,7 @@ class ZipSource:
 
     def extent(self, entry: Entry) -> Extent | None:
         """Where a stored member's bytes lie in the file."""
-        if entry.compression != "stored":
+        if entry.compression != "stored" or entry.packed != entry.size:
             return None
         return Extent(self._fd, self._base + entry.data, entry.size)
 

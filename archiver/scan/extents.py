@@ -12,11 +12,11 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from archiver.containers.source import Extent
 from archiver.containers.streams import STEP, at_offset
-from archiver.errors import DamagedArchive
+from archiver.errors import ArchiveError, DamagedArchive
 
 #: tarfile reads an extended header whole; a real one is far smaller.
 _LONGEST_READ = 4 << 20
@@ -55,16 +55,28 @@ class ExtentFile(io.RawIOBase):
 @contextmanager
 def spooled(chunks: Iterable[bytes]) -> Iterator[Extent]:
     """The chunks as an extent of a nameless temporary file. Ends early, without a word, where damaged data does:
-    who unpickles a stream has then run what came before."""
-    with tempfile.TemporaryFile() as file:
-        length = 0
-        try:
-            for chunk in chunks:
-                length += file.write(chunk)
-        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, DamagedArchive):
-            pass
-        file.flush()
+    who unpickles a stream has then run what came before. Raises ArchiveError where there is no room for it.
+    """
+    with tempfile.TemporaryFile(buffering=0) as file:
+        length = sum(_written(file, chunk) for chunk in _until_damage(chunks))
         yield Extent(file.fileno(), 0, length)
+
+
+def _written(file: IO[bytes], chunk: bytes) -> int:
+    rest = memoryview(chunk)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        raise ArchiveError(f"cannot unpack to {tempfile.gettempdir()}: {error.strerror}") from error
+    return len(chunk)
+
+
+def _until_damage(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from chunks
+    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, DamagedArchive):
+        return
 
 
 def compression(head: bytes) -> str | None:

@@ -17,6 +17,8 @@ VERDICTS = {
     "data": "nothing that runs",
 }
 _RANK = {verdict: place for place, verdict in enumerate(VERDICTS)}
+#: Why a member is refused whose bytes are not what its archive says.
+DAMAGED = "is damaged: it cannot be unpacked"
 #: Refusals that a sentence names.
 _SHOWN = 4
 #: Between an entry and the entry inside it.

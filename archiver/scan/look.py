@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -18,16 +17,19 @@ from archiver.errors import ArchiveError, DamagedArchive, RefusedArchive
 from archiver.scan import code
 from archiver.scan.allowed import is_allowed, is_torchscript
 from archiver.scan.extents import compression, file_of, spooled, unpacked
-from archiver.scan.found import INSIDE, Found, unjudged, worst
+from archiver.scan.found import DAMAGED, INSIDE, Found, unjudged, worst
 from archiver.scan.machine import Gate, Pickle, Refusal, TooLong
 from archiver.scan.pickles import pickles
 
 _HEAD = 1024
 _DEEPEST = 8
 _ZIP = b"PK\x03\x04"
-_ZIP_END = b"PK\x05\x06"
-#: A zip's end record may stand before a comment of this length.
+_ZIP_RECORD, _ZIP_END = b"PK\x01\x02", b"PK\x05\x06"
+#: A zip's end record may stand before a comment of this length, and before it stand the directory's.
 _TAIL = (1 << 16) + 22
+#: What a compressed file may unpack to: so many times its size, or this many bytes.
+_RATIO, _FLOOR = 100, 256 << 20
+_TOO_MUCH = "is more than a scan reads"
 _NUMPY = b"\x93NUMPY"
 
 
@@ -39,9 +41,21 @@ class Budget:
     unpacked: int = 64 << 30
     instructions: int = 8_000_000
 
+    def pay_entry(self) -> None:
+        """Raises Spent."""
+        self.entries -= 1
+        if self.entries < 0:
+            raise Spent
+
+    def pay_unpacked(self, count: int) -> None:
+        """Bytes. Raises Spent."""
+        self.unpacked -= count
+        if self.unpacked < 0:
+            raise Spent
+
 
 class Spent(Exception):
-    """The budget is."""
+    """The budget is: the entry that was named is not looked at any further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +75,14 @@ class Place:
 def look(place: Place, extent: Extent, budget: Budget) -> list[Found]:
     """The entry first, then what lies in it and is more than data."""
     try:
-        budget.entries -= 1
-        if budget.entries < 0:
-            raise Spent
+        budget.pay_entry()
         return _Look(place, extent, budget).found()
-    except (Spent, TooLong):
-        return [unjudged(place.entry, "data", "is more than a scan reads")]
+    except TooLong:
+        return [unjudged(place.entry, "data", _TOO_MUCH)]
+    except Spent:
+        if place.depth:
+            raise
+        return [unjudged(place.entry, "data", _TOO_MUCH)]
 
 
 class _Look:
@@ -99,7 +115,7 @@ class _Look:
         # As a pickle, a zip would begin by asking its loader for an object, which plain unpicklers refuse.
         if self.head.startswith(_ZIP):
             return Found(self.place.entry, "data", "data")
-        entry, suffix = self.place.entry, PurePosixPath(self.place.name).suffix
+        entry, suffix = self.place.entry, PurePosixPath(self.place.name).suffix.lower()
         start = _numpy_start(self.extent) if self.head.startswith(_NUMPY) else 0
         found = pickles(self.extent, start, suffix, self.budget, self.place.allows)
         kind = checkpoint.kind_of_head(self.head, suffix)
@@ -110,21 +126,20 @@ class _Look:
         return _as_pickle(entry, kind, found)
 
     def _zip(self) -> list[Found]:
-        headed = self.head.startswith(_ZIP)
-        if not headed and _ZIP_END not in self.extent.read(max(self.extent.length - _TAIL, 0), _TAIL):
+        if not self.head.startswith(_ZIP) and not self._ends_as_zip():
             return []
-        try:
-            with ExitStack() as stack:
-                file = os.fdopen(os.dup(self.extent.fd), "rb")
-                stack.callback(file.close)
+        with os.fdopen(os.dup(self.extent.fd), "rb") as file:
+            try:
                 source = ZipSource(Path(self.place.entry), file, safety.Limits(), self.extent)
                 safety.check(source.listing, safety.Limits())
-                return self._members(source)
-        except DamagedArchive as error:
-            # What only ends like a zip, by chance, is none that anything opens.
-            return [unjudged(self.place.entry, "archive", f"is a damaged zip: {error.message}")] if headed else []
-        except ArchiveError as error:
-            return [unjudged(self.place.entry, "archive", _why(error))]
+            except ArchiveError as error:
+                return [unjudged(self.place.entry, "archive", f"cannot be looked into: {error.message}")]
+            return self._members(source)
+
+    def _ends_as_zip(self) -> bool:
+        """Whether there is the end of a zip directory: readers of zips begin there, whatever the file begins with."""
+        end = self.extent.read(max(self.extent.length - _TAIL, 0), _TAIL)
+        return _ZIP_END in end and _ZIP_RECORD in self.extent.read(max(self.extent.length - 2 * _TAIL, 0), 2 * _TAIL)
 
     def _members(self, source: ZipSource) -> list[Found]:
         entries = [entry for entry in source.listing.entries if entry.is_file]
@@ -147,11 +162,11 @@ class _Look:
 
     def _spooled(self, place: Place, source: ZipSource, entry: safety.Entry) -> list[Found]:
         """A member that is compressed; what cannot be unpacked whole is refused, and its beginning looked at."""
-        self._spend(entry.size)
+        self.budget.pay_unpacked(entry.size)
         with source.open(entry) as file, spooled(until_end(file)) as extent:
             found = look(place, extent, self.budget)
             if extent.length != entry.size:
-                found.append(unjudged(place.entry, "data", "is damaged: it cannot be unpacked"))
+                found.append(unjudged(place.entry, "data", DAMAGED))
             return found
 
     def _program(self, kind: str, names: list[str], source: ZipSource) -> Found:
@@ -168,8 +183,11 @@ class _Look:
         for entry in source.listing.entries:
             if not code.is_config(entry.name):
                 continue
-            with source.open(entry) as file:
-                data = file.read(code.LONGEST_CONFIG)
+            try:
+                with source.open(entry) as file:
+                    data = file.read(code.LONGEST_CONFIG)
+            except DamagedArchive:
+                data = b""
             yield from code.refused_config(entry.name, data)
 
     def _tar(self) -> list[Found]:
@@ -182,7 +200,7 @@ class _Look:
             with tarfile.open(fileobj=file_of(self.extent), mode="r:") as archive:
                 for info in archive:
                     found += self._tar_member(info)
-        except (tarfile.TarError, ArchiveError, EOFError, ValueError) as error:
+        except (tarfile.TarError, ArchiveError, EOFError, ValueError, OverflowError) as error:
             found.append(unjudged(self.place.entry, "archive", f"is a damaged tar: {error}"))
         return found
 
@@ -191,8 +209,9 @@ class _Look:
         try:
             safety.check(safety.Listing(self.place.entry, self.extent.length, (entry,)), safety.Limits())
         except RefusedArchive as error:
-            return [unjudged(self.place.entry, "archive", _why(error))]
+            return [unjudged(self.place.entry, "archive", f"cannot be looked into: {error.message}")]
         if not entry.is_file:
+            self.budget.pay_entry()
             return []
         extent = Extent(self.extent.fd, self.extent.offset + info.offset_data, info.size)
         return look(self.place.inside(entry.name, is_allowed), extent, self.budget)
@@ -212,14 +231,13 @@ class _Look:
             return [replace(first, about=first.about or name), *rest]
 
     def _bounded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        left = max(_FLOOR, self.extent.length * _RATIO)
         for chunk in chunks:
-            self._spend(len(chunk))
+            self.budget.pay_unpacked(len(chunk))
+            left -= len(chunk)
+            if left < 0:
+                raise Spent
             yield chunk
-
-    def _spend(self, count: int) -> None:
-        self.budget.unpacked -= count
-        if self.budget.unpacked < 0:
-            raise Spent
 
     def _too_deep(self) -> Found | None:
         deep = self.place.depth >= _DEEPEST
@@ -265,7 +283,3 @@ def _numpy_start(extent: Extent) -> int:
     """Where the data of a .npy file begins, which is a pickle where its type is `object`."""
     width = 2 if extent.read(6, 1) == b"\1" else 4
     return 8 + width + int.from_bytes(extent.read(8, width), "little")
-
-
-def _why(error: ArchiveError) -> str:
-    return f"cannot be looked into: {error.message}"

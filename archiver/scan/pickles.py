@@ -13,22 +13,7 @@ from archiver.containers.source import Extent
 from archiver.scan.instructions import Reader
 from archiver.scan.machine import Gate, Pickle, TooLong, follow
 
-_SUFFIXES = frozenset(
-    (
-        ".pkl",
-        ".pickle",
-        ".pck",
-        ".p",
-        ".pt",
-        ".pth",
-        ".ckpt",
-        ".joblib",
-        ".dill",
-        ".cloudpickle",
-        ".sav",
-        ".debug_pkl",
-    )
-)
+_SUFFIXES = (".pkl", ".pickle", ".pck", ".p", ".pt", ".pth", ".ckpt", ".joblib", ".dill", ".sav", ".debug_pkl")
 _NEWEST_PROTOCOL = 5
 #: Pickles one behind the other; torch's old files have five.
 _MOST = 10_000
@@ -50,14 +35,20 @@ def pickles(extent: Extent, start: int, suffix: str, purse: Purse, allows: Gate)
         if len(found) >= _MOST:
             raise TooLong
         start = reader.at
-        one = follow(reader, purse.instructions, allows)
-        purse.instructions -= one.spent
+        one = _followed(reader, purse, allows)
         if not (one.whole or (named and (one.globals or one.acts)) or _is_harmful(one, _is_headed(extent, start))):
             break
         found.append(one)
         if not one.whole:
             break
     return found if headed or any(_is_harmful(one, one.whole) for one in found) else []
+
+
+def _followed(reader: Reader, purse: Purse, allows: Gate) -> Pickle:
+    most, purse.instructions = purse.instructions, 0  # what takes too long has spent it all
+    one = follow(reader, most, allows)
+    purse.instructions = most - one.spent
+    return one
 
 
 def _is_harmful(one: Pickle, headed: bool) -> bool:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archiver.archive import Archive
+from archiver.archive import Archive, MemberInfo
 from archiver.containers.source import Extent
 from archiver.containers.streams import until_end
 from archiver.errors import ArchiveError, UntrustedPickle
 from archiver.scan.extents import spooled
-from archiver.scan.found import Found, unjudged, worst
+from archiver.scan.found import DAMAGED, Found, unjudged, worst
 from archiver.scan.look import Budget, Place, look
 
 _ARCHIVES = (".mar", ".war", ".zip", ".tar.gz", ".tgz")
@@ -54,7 +54,7 @@ def scan(path: Path) -> Report:
         return scan_files(path, [(path.name, path)])
     budget = Budget()
     with Archive.open(path) as archive:
-        found = [each for one in archive.in_file_order for each in _member(archive, one.name, budget)]
+        found = [each for one in archive.in_file_order for each in _member(archive, one, budget)]
     return Report(path, tuple(found))
 
 
@@ -81,12 +81,15 @@ def scan_files(path: Path, files: Iterable[tuple[str, Path]]) -> Report:
     return Report(path, tuple(found))
 
 
-def _member(archive: Archive, name: str, budget: Budget) -> list[Found]:
-    extent = archive.extent(name)
+def _member(archive: Archive, member: MemberInfo, budget: Budget) -> list[Found]:
+    place = Place(member.name, member.name)
+    extent = archive.extent(member.name)
     if extent is not None:
-        return look(Place(name, name), extent, budget)
-    with archive.open_member(name) as file, spooled(until_end(file)) as copy:
-        return look(Place(name, name), copy, budget)
+        return look(place, extent, budget)
+    with archive.open_member(member.name) as file, spooled(until_end(file)) as copy:
+        found = look(place, copy, budget)
+        damaged = copy.length != member.size
+    return [*found, *([unjudged(member.name, "data", DAMAGED)] if damaged else [])]
 
 
 @contextmanager

@@ -10,10 +10,13 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from archiver.errors import UntrustedPickle
+from archiver.errors import ArchiveError, UntrustedPickle
 from archiver.scan.look import Budget
 from archiver.scan.scan import scan
 from tests.archiver.scan.payloads import calling, looked, names
@@ -151,6 +154,7 @@ def test_a_zip_that_holds_itself_ends(monkeypatch):
         zipped({"../x": b"y"}),
         zipped({"x": b"y", "X": b"z"}),
         zipped({"x": b"y"})[:30],
+        b"words" + zipped({"x": b"y"}).replace(b"PK\x01\x02", b"PK\x01\x02\xff\xff"),
         tarred({"../x": b"y"}),
         tarred({"x": b"y" * 2000})[:1200],
     ],
@@ -183,7 +187,48 @@ def test_more_than_a_scan_may_unpack_is_refused():
     assert looked(data)[0].verdict == "data"
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_bomb_is_refused_before_it_fills_the_disk(monkeypatch, compress):
+    monkeypatch.setattr("archiver.scan.look._FLOOR", 1 << 20)
+    assert names(looked(compress(bytes(8 << 20)))) == ["file.bin: is more than a scan reads"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_an_error_not_an_end(monkeypatch):
+    full = SimpleNamespace(TemporaryFile=partial(Path("/dev/full").open, "wb"), gettempdir=str)
+    monkeypatch.setattr("archiver.scan.extents.tempfile", full)
+    with pytest.raises(ArchiveError, match="cannot unpack to .*: No space left on device"):
+        looked(gzip.compress(EVIL))
+
+
 def test_more_entries_than_a_scan_reads_are_refused():
     data = zipped({f"{number}": b"" for number in range(20)})
-    found = names(looked(data, budget=Budget(entries=10)))
-    assert found == [f"file.bin!{number}: is more than a scan reads" for number in range(9, 20)]
+    assert names(looked(data, budget=Budget(entries=10))) == ["file.bin: is more than a scan reads"]
+
+
+def test_a_tar_of_folders_without_end_ends():
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for number in range(30):
+            info = tarfile.TarInfo(f"{number}")
+            info.type = tarfile.DIRTYPE
+            archive.addfile(info)
+    assert names(looked(file.getvalue(), budget=Budget(entries=10))) == ["file.bin: is more than a scan reads"]
+
+
+def test_what_one_pickle_spends_the_next_one_does_not_have():
+    data = zipped({"a.pkl": b"N" * 900 + b".", "b.pkl": b"N" * 900 + b"."})
+    assert names(looked(data, budget=Budget(instructions=1000))) == ["file.bin!b.pkl: is more than a scan reads"]
+    data = zipped({"a.pkl": b"N" * 2000 + b".", "b.pkl": b"N."})
+    assert len(names(looked(data, budget=Budget(instructions=1000)))) == 2
+
+
+def test_a_zip_s_end_by_chance_is_no_zip():
+    assert looked(b"\0words PK\x05\x06 more words")[0].verdict == "data"
+
+
+def test_a_member_that_is_stored_with_two_lengths_is_refused():
+    data = bytearray(zipped({"x": EVIL}))
+    for signature, place in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        data[data.index(signature) + place] -= 8
+    assert looked(bytes(data))[0].verdict == "refused"
