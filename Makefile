@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-interop check bench bench-optimise clean
+.PHONY: demo test test-slow test-interop chaos soak check bench bench-optimise clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -25,6 +25,12 @@ test-slow: $(READY)
 test-interop: $(READY)
 	tests/interop/setup.sh
 	TORCHSERVE_BIN=.venv-interop/bin MODEL_SIGNING_BIN=.venv-interop/signing/bin $(BIN)/python -m pytest -m interop tests/interop
+
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos
+
+soak: $(READY)
+	$(BIN)/python -m tests.chaos.soak
 
 check: $(READY)
 	$(BIN)/ruff check .

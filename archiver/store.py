@@ -49,10 +49,15 @@ Gate = Callable[[Archive], str]
 
 
 class Lease:
-    """A lock that keeps a model folder from being pruned, until `release` or the end of the process."""
+    """A lock that keeps a folder of the cache from being pruned, until `release` or the end of the process."""
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
+
+    def fileno(self) -> int:
+        """The descriptor that holds the lock: a child that inherits it holds the lock, too."""
+        assert self._fd is not None, "the lease has been released"
+        return self._fd
 
     def release(self) -> None:
         if self._fd is not None:

@@ -22,6 +22,7 @@ from archiver.cli import COMMANDS, main  # noqa: E402 - the checkout first, an i
 from archiver.config.codes import CODES  # noqa: E402
 from archiver.config.schema import load, properties  # noqa: E402
 from archiver.config.wording import expected, typed  # noqa: E402
+from archiver.scan import found  # noqa: E402
 from archiver.signing import verify  # noqa: E402
 from archiver.workflow import spec as workflow  # noqa: E402
 
@@ -34,6 +35,7 @@ README_KEYS = (
 MORE_CODES = (
     ("Workflows", "What is wrong with the spec of a workflow archive.", workflow.CODES),
     ("Packing", "What `archive create` finds before it writes.", checks.CODES),
+    ("Scans", "Verdicts of `archive scan`, the worst first.", found.VERDICTS),
     ("Damaged archives", "What `archive verify` finds.", archive.CODES),
     (
         "Signatures",

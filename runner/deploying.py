@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 from archiver.compiled import compiled_root
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Effective, Origin
-from archiver.errors import NotFound, ServeFailed
+from archiver.errors import NotFound
 from archiver.manifest import MANIFEST, Manifest
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
 from archiver.repack import members_of
+from archiver.scan.scan import scan_folder
 from archiver.store import Gate, Unpacked, unpack
 from runner import wire
 from runner.metrics import Metrics
@@ -25,11 +26,12 @@ from runner.pool.control import Order
 from runner.pool.cores import available_cores
 from runner.pool.deployment import Deployment
 from runner.pool.gpu_memory import check_fit, free_memory
+from runner.pool.homes import Home, Homes
 from runner.pool.model import Model
 from runner.pool.placement import Placement, device_kind, place
-from runner.pool.spawner import Platform, Spawner, TemplateBroken
+from runner.pool.spawner import Platform
 from runner.pool.supervisor import Seat, Supervisor
-from runner.settings import Declared, declared, not_applied
+from runner.settings import Declared, declared, not_applied, preloads
 
 log = logging.getLogger("archive.server")
 
@@ -91,6 +93,16 @@ class _Opened:
     declared: Declared
 
     @property
+    def name(self) -> str:
+        """The model's, as the order or the archive says."""
+        return self.order.name or self.unpacked.manifest.model_name
+
+    @property
+    def preload(self) -> list[str]:
+        """What the archive wants imported in its template."""
+        return preloads([self.declared])
+
+    @property
     def weights(self) -> int:
         """Bytes of the archive's weights."""
         members = members_of(self.unpacked.manifest, self.unpacked.model_dir)
@@ -99,74 +111,86 @@ class _Opened:
 
 class Deployer:
     """What every deployment of one server shares. `flags`: config keys of the command line; `envelope`: for archives
-    that name none; `gate`: which archives are opened at all."""
+    that name none; `metrics_defined`: units, types and dimensions of handlers' metrics; `gate`: which archives are
+    opened at all."""
 
     def __init__(
         self,
-        spawner: Spawner,
+        homes: Homes,
         metrics: Metrics,
         flags: Mapping[str, Any],
         defaults: Defaults = no_defaults,
         *,
         trust: bool,
         envelope: str | None = None,
+        metrics_defined: Sequence[wire.MetricDefinition] = (),
         gate: Gate | None = None,
         progress: Progress = silent,
     ) -> None:
-        self._spawner = spawner
+        self._homes = homes
         self._metrics = metrics
         self._flags = flags
         self._defaults = defaults
         self._envelope = envelope
         self._trust = trust
+        self._metrics_defined = metrics_defined
         self._gate = gate
         self._progress = progress
 
     async def prepare(self, order: Order, *, at_startup: bool = False) -> Deployment:
         """A deployment whose workers are not started, and which nobody can find yet.
 
-        Raises what opening an archive raises, InvalidInput for its config, and ServeFailed.
+        Raises what opening an archive raises, UntrustedPickle, UntrustedSignature, InvalidInput for its config, and
+        ServeFailed.
         """
         opened = await asyncio.to_thread(_open, order, self._gate, self._progress)
+        if not self._trusts_pickles:
+            report = await asyncio.to_thread(scan_folder, order.path, opened.unpacked.model_dir)
+            report.require_safe()
         for finding in opened.declared.ignored:
             log.warning("%s; ignored, as TorchServe does", finding)
-        deployment = self._planned(opened, await self._platform(), at_startup)
-        if deployment.placement.kind == "cuda":
-            free = await asyncio.to_thread(free_memory)
-            check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
+        home = await self._homes.of(opened.name, opened.unpacked, opened.preload)
+        try:
+            deployment = self._planned(opened, home, await home.platform(), at_startup)
+            if deployment.placement.kind == "cuda":
+                free = await asyncio.to_thread(free_memory)
+                spread = deployment.model.config.parallel.accelerators
+                check_fit(deployment.model.name, deployment.placement.all_devices, opened.weights // spread, free)
+        except BaseException:
+            await home.close()
+            raise
         return deployment
 
-    async def _platform(self) -> Platform:
-        try:
-            return await self._spawner.platform()
-        except TemplateBroken as error:
-            raise ServeFailed(
-                f"the worker template cannot start: {error}", hint="pip install 'torch-archive[serve]'"
-            ) from error
+    @property
+    def _trusts_pickles(self) -> bool:
+        """Whether pickles may do what torch's weights_only list does not: the operator's word, or a signature that is
+        trusted, without which nothing has come in here."""
+        return self._trust or self._gate is not None
 
-    def _planned(self, opened: _Opened, platform: Platform, at_startup: bool) -> Deployment:
-        manifest = opened.unpacked.manifest
-        name = opened.order.name or manifest.model_name
+    def _planned(self, opened: _Opened, home: Home, platform: Platform, at_startup: bool) -> Deployment:
+        manifest, name = opened.unpacked.manifest, opened.name
         server = self._defaults(name, manifest.model_version)
         layers = {Origin.FLAG: self._flags, Origin.API: opened.order.settings, Origin.SERVER: server}
         placement, config, settled = _placed(opened.declared, platform, layers)
-        ignored = not_applied(settled)
+        ignored = [*not_applied(settled), *self._homes.not_applied(manifest, use_venv=settled.values["useVenv"])]
         for sentence in filter(None, [placement.fallback, *ignored]):
             log.warning("%s: %s", name, sentence)
         counters = self._metrics.model(name, manifest.model_version)
         model = Model(name, manifest.model_version, config, counters)
         document = _document(manifest, opened.order)
         seat = self._seats(model, opened.unpacked, document, placement, platform)
-        compiled = config.pt2.compile is not None and config.pt2.compile.enable
+        # A model that is spread over processes is not compiled, see Session.
+        compiled = config.pt2.compile is not None and config.pt2.compile.enable and config.parallel.processes == 1
         # A worker that takes another one's place does not have its sequences' state.
         background = compiled and config.pt2.background and config.sequences is None
         supervisor = Supervisor(
             model,
-            self._spawner,
+            home.spawner,
             [seat(number) for number in range(placement.workers)],
             first_alone=compiled and not background,
             background=background,
             on_restart=counters.restarted,
+            on_stop=home.close,
         )
         return Deployment(
             url=opened.order.url or str(opened.order.path),
@@ -180,6 +204,7 @@ class Deployer:
             supervisor=supervisor,
             metrics=counters,
             seat=seat,
+            environment=home.environment,
             at_startup=at_startup,
             workflow=opened.order.workflow,
         )
@@ -213,12 +238,15 @@ class Deployer:
             device=placement.devices[number],
             threads=placement.threads,
             cpus=list(cpus) if cpus is not None else None,
-            trusted=self._trust,
+            trusted=self._trusts_pickles,
             envelope=unpacked.manifest.envelope or self._envelope,
             digest=unpacked.manifest.content() or unpacked.digest,
             compile_cache=str(compiled_root()),
             # Its handler runs as well: whoever named the archive trusts it.
             precompiled=True,
+            world=model.config.parallel.processes if model.config.parallel.torchrun else 0,
+            visible=list(placement.spans[number]),
+            metrics=[*self._metrics_defined],
         )
 
 

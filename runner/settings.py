@@ -6,7 +6,7 @@ would: it ignored what it did not understand, so the bad keys are dropped, each 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,9 @@ from archiver.errors import InvalidInput
 
 #: What the schema knows and this server does not do: declared, it is said and not applied.
 NOT_APPLIED = {
-    "parallelType": "each worker is one process",
-    "torchrun": "each worker is one process",
-    "useVenv": "requirements are not installed; the server's own environment is used",
-    "pt2.export.aot_compile": "the model runs as the handler loads it",
+    "torchrun.rdzv-endpoint": "a worker's processes meet at its first one",
+    "torchrun.rdzv-conf": "a worker's processes meet at its first one",
+    "torchrun.max-restarts": "a worker is started again as a whole",
 }
 
 
@@ -48,6 +47,12 @@ class Declared:
         """The YAML among the other layers."""
         settled = effective({**layers, Origin.YAML: self.values}, device)
         return ModelConfig.from_values(settled.values, self.raw), settled
+
+
+def preloads(archives: Iterable[Declared]) -> list[str]:
+    """The union of what they want imported in their template, in order; torch is there anyway."""
+    wanted = {module: None for each in archives for module in each.settle({}, None)[0].preload}
+    return [module for module in wanted if module != "torch"]
 
 
 def declared(text: str | None, file: str, *, lenient: bool) -> Declared:

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "inspect": Entry("archiver.cli.inspect:inspect", "Show what is in an archive.", "Archives"),
     "verify": Entry("archiver.cli.verify:verify", "Check every hash of an archive, and its signature.", "Archives"),
     "sign": Entry("archiver.cli.sign:sign", "Sign an archive, in the format of OpenSSF Model Signing.", "Archives"),
+    "scan": Entry("archiver.cli.scan:scan", "Find what runs code when an archive is opened.", "Archives"),
     "extract": Entry("archiver.cli.extract:extract", "Unpack an archive safely.", "Archives"),
     "diff": Entry("archiver.cli.diff:diff", "Compare two archives.", "Archives"),
     "cache": Entry("archiver.cli.cache:cache", "Show and prune the unpacked archives.", "Archives"),

@@ -1,19 +1,22 @@
-"""`archive cache`: the archives that `serve` has unpacked, and what it has compiled for them."""
+"""`archive cache`: the archives that `serve` has unpacked, what it has compiled for them, and their environments."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeAlias
 
 import click
 
-from archiver import compiled, store
+from archiver import compiled, environments, store
 from archiver.cli import console
 from archiver.errors import UsageError
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+#: What the cache holds, each kind with a size, a time and a state.
+_Entry: TypeAlias = "store.Stored | compiled.Compiled | environments.Made"
 _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -21,7 +24,7 @@ _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"))
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @click.pass_context
 def cache(ctx: click.Context, as_json: bool) -> None:
-    """Show and prune unpacked archives and compiled code; `archive cache` alone lists them.
+    """Show and prune unpacked archives, compiled code and environments; `archive cache` alone lists them.
 
     They lie in $TORCH_ARCHIVE_CACHE, else in ~/.cache/torch-archive.
     """
@@ -32,48 +35,43 @@ def cache(ctx: click.Context, as_json: bool) -> None:
 @cache.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def ls(as_json: bool) -> None:
-    """List unpacked archives, then compiled code, each most recently used first."""
-    entries, made = store.stored(), compiled.compiled(compiled.compiled_root())
+    """List unpacked archives, then compiled code, then environments, each most recently used first."""
+    unpacked = store.stored()
+    made = compiled.compiled(compiled.compiled_root())
+    homes = environments.environments(environments.environments_root())
+    everything: list[_Entry] = [*unpacked, *made, *homes]
     if as_json:
-        listed = {
-            "entries": [_as_json(entry) for entry in entries],
-            "compiled": [_made_json(entry) for entry in made],
-        }
+        listed = {"entries": _as_json(unpacked), "compiled": _as_json(made), "environments": _as_json(homes)}
         console.out_json({"cache": str(store.cache_root()), **listed})
         return
-    for entry in entries:
-        console.out(f"{entry.digest[:12]}  {console.size(entry.size):>9}  {entry.model:<24} {_state(entry)}")
-    for code in made:
-        console.out(f"{code.key[:12]}  {console.size(code.size):>9}  {_what(code)} {_state(code)}")
-    total = console.size(_total([*entries, *made]))
-    console.out(f"{len(entries) + len(made)} in {store.cache_root()}, {total}")
+    for entry in everything:
+        console.out(f"{_line(entry)} {_state(entry)}")
+    console.out(f"{len(everything)} in {store.cache_root()}, {console.size(_total(everything))}")
 
 
 @cache.command()
 @click.option("--max-size", default="0", metavar="SIZE", help="Keep this much, e.g. 20GB; default: nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")
 def prune(max_size: str, as_json: bool) -> None:
-    """Remove the least recently used archives, never one that is being served, and compiled code.
+    """Remove the least recently used archives, compiled code and environments, never one in use.
 
-    Compiled code gets the room that the archives leave; none is removed while a worker fills or loads it.
+    Compiled code gets the room that the archives leave, environments what both leave.
     """
-    limit = _bytes(max_size)
-    removed = store.prune(limit)
-    room = max(0, limit - sum(entry.size for entry in store.stored()))
-    forgotten = compiled.prune_compiled(compiled.compiled_root(), room)
-    freed = _total([*removed, *forgotten])
+    room = _bytes(max_size)
+    unpacked = store.prune(room)
+    room = max(0, room - _total(store.stored()))
+    made = compiled.prune_compiled(compiled.compiled_root(), room)
+    room = max(0, room - _total(compiled.compiled(compiled.compiled_root())))
+    homes = environments.prune_environments(environments.environments_root(), room)
+    everything: list[_Entry] = [*unpacked, *made, *homes]
+    freed = _total(everything)
     if as_json:
-        gone = {
-            "removed": [_as_json(entry) for entry in removed],
-            "compiled": [_made_json(code) for code in forgotten],
-        }
+        gone = {"removed": _as_json(unpacked), "compiled": _as_json(made), "environments": _as_json(homes)}
         console.out_json({"freed": freed, **gone})
         return
-    for entry in removed:
-        console.out(f"{entry.digest[:12]}  {console.size(entry.size):>9}  {entry.model}")
-    for code in forgotten:
-        console.out(f"{code.key[:12]}  {console.size(code.size):>9}  {_what(code)}")
-    console.out(f"{len(removed) + len(forgotten)} removed, {console.size(freed)} freed")
+    for entry in everything:
+        console.out(_line(entry).rstrip())
+    console.out(f"{len(everything)} removed, {console.size(freed)} freed")
 
 
 def _bytes(text: str) -> int:
@@ -88,40 +86,29 @@ def _age(seconds: float) -> str:
     return next((f"{seconds // unit:.0f} {name}" for unit, name in _AGES if seconds >= unit), "a moment")
 
 
-def _state(entry: store.Stored | compiled.Compiled) -> str:
+def _state(entry: _Entry) -> str:
     return "in use" if entry.busy else f"used {_age(time.time() - entry.used)} ago"
 
 
-def _total(entries: Sequence[store.Stored | compiled.Compiled]) -> int:
+def _total(entries: Sequence[_Entry]) -> int:
     return sum(entry.size for entry in entries)
 
 
-def _what(code: compiled.Compiled) -> str:
-    """What compiled code is for; its writer may have died before it said so."""
-    if not code.torch:
+def _line(entry: _Entry) -> str:
+    name = entry.digest if isinstance(entry, store.Stored) else entry.key
+    return f"{name[:12]}  {console.size(entry.size):>9}  {_what(entry)}"
+
+
+def _what(entry: _Entry) -> str:
+    """What it is for; its writer may have died before it said so."""
+    if isinstance(entry, store.Stored):
+        return f"{entry.model:<24}"
+    if isinstance(entry, environments.Made):
+        return f"{'environment':<24} of {', '.join(entry.installed) or 'the server alone'}"
+    if not entry.torch:
         return f"{'compiled, unfinished':<24}"
-    return f"{f'compiled, torch {code.torch} {code.device}':<24} for {code.archive[:12] or 'a folder'}"
+    return f"{f'compiled, torch {entry.torch} {entry.device}':<24} for {entry.archive[:12] or 'a folder'}"
 
 
-def _made_json(code: compiled.Compiled) -> dict[str, Any]:
-    return {
-        "key": code.key,
-        "torch": code.torch,
-        "archive": code.archive,
-        "device": code.device,
-        "path": str(code.path),
-        "size": code.size,
-        "used": code.used,
-        "busy": code.busy,
-    }
-
-
-def _as_json(entry: store.Stored) -> dict[str, Any]:
-    return {
-        "digest": entry.digest,
-        "model": entry.model,
-        "path": str(entry.path),
-        "size": entry.size,
-        "used": entry.used,
-        "busy": entry.busy,
-    }
+def _as_json(entries: Sequence[_Entry]) -> list[dict[str, Any]]:
+    return [{**asdict(entry), "path": str(entry.path)} for entry in entries]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from archiver.archive import Archive
 from archiver.config.findings import Finding, Severity, Where
-from archiver.errors import DamagedArchive, UntrustedArchive
+from archiver.errors import DamagedArchive, UntrustedSignature
 from archiver.hashing import sha256_of
 from archiver.manifest import MANIFEST, SIGNATURE, digest
 from archiver.safety import refuse
@@ -128,7 +128,7 @@ class Gate:
         read(path)
 
     def __call__(self, archive: Archive) -> str:
-        """The digest of the content that was signed; what is unpacked must have it. Raises UntrustedArchive."""
+        """The digest of the content that was signed; what is unpacked must have it. Raises UntrustedSignature."""
         if archive.kind == "directory":
             raise self._refused(archive, "signature/folder", "it is a folder, whose files can change at any time")
         try:
@@ -140,11 +140,11 @@ class Gate:
             raise self._refused(archive, code, sentence)
         return digest(found.items())
 
-    def _refused(self, archive: Archive, code: str, sentence: str) -> UntrustedArchive:
+    def _refused(self, archive: Archive, code: str, sentence: str) -> UntrustedSignature:
         signs = f"`archive sign {archive.path.name} --key PRIVATE.pem` signs it, with a key of {self._path}"
         hints = {"signature/folder": "`archive create` packs it, `archive sign` signs it"}
         hints |= dict.fromkeys(_CHANGED, "it was changed after it was signed: get it anew from whom it is")
-        return UntrustedArchive(code, str(archive.path), sentence, hint=hints.get(code, signs))
+        return UntrustedSignature(code, str(archive.path), sentence, hint=hints.get(code, signs))
 
 
 def _files(root: Path) -> Iterator[tuple[str, Path]]:

@@ -16,13 +16,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from archiver.errors import ArchiveError, UntrustedArchive
+from archiver.errors import ArchiveError, CannotWrite, UntrustedSignature
 from runner.frontend.bodies import ClientGone, TooLarge, read_body
 from runner.frontend.downloads import AlreadyThere, DownloadFailed, Downloads, NotAllowed
 from runner.frontend.management import respond
 from runner.frontend.model_store import NoSuchArchive, NotInStore, find
 from runner.frontend.problems import Problem, problem
 from runner.pool.control import CleanUpTimeout, Control, Order
+from runner.pool.environments import RequirementsFailed, Stopping
 from runner.pool.link import LoadError
 from runner.pool.registry import DefaultVersion, DuplicateVersion, UnknownModel, UnknownVersion
 
@@ -187,7 +188,10 @@ _SITUATIONS: dict[type[Exception], str] = {
     NoSuchArchive: "archive",
     AlreadyThere: "archive-exists",
     DownloadFailed: "download",
-    UntrustedArchive: "untrusted",
+    CannotWrite: "server-fault",
+    RequirementsFailed: "requirements",
+    Stopping: "stopped",
+    UntrustedSignature: "untrusted",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 
@@ -213,6 +217,8 @@ async def parameters(request: Request) -> Mapping[str, str]:
         body = json.loads(await read_body(request.receive, None, _LARGEST_BODY) or b"{}")
     except (TooLarge, ClientGone) as error:
         raise BadParameter(f"The body is larger than {_LARGEST_BODY} bytes, or cut off.") from error
+    except RecursionError as error:
+        raise BadParameter("The body is nested too deeply.") from error
     except ValueError as error:
         raise BadParameter(f"The body is not valid JSON: {error}") from error
     if not isinstance(body, dict):
@@ -223,7 +229,7 @@ async def parameters(request: Request) -> Mapping[str, str]:
 
 def words(error: Exception) -> str:
     """The sentence, the findings of a config that is wrong, and what to do about a signature."""
-    if isinstance(error, UntrustedArchive):
+    if isinstance(error, UntrustedSignature):
         return f"{error}; {error.hint}"
     findings = getattr(error, "findings", ())
     return " ".join([str(error), *map(str, findings)])

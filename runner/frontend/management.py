@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from archiver.config.model import ModelConfig
+from runner.frontend.openapi import management_document
 from runner.frontend.predictions import Predictions
 from runner.frontend.problems import Problem, problem
 from runner.pool.deployment import Deployment
@@ -35,6 +36,8 @@ class Management:
             Route("/models", self.list_models),
             Route("/models/{model}", self.describe),
             Route("/models/{model}/{version}", self.describe),
+            Route("/models/{model}", self.routes_of, methods=["OPTIONS"]),
+            Route("/models/{model}/{version}", self.routes_of, methods=["OPTIONS"]),
         ]
 
     async def list_models(self, request: Request) -> Response:
@@ -50,6 +53,14 @@ class Management:
         if not isinstance(found, Problem) and request.query_params.get("customized", "").lower() == "true":
             found = await self.customized(found)
         return respond(found) if isinstance(found, Problem) else JSONResponse(found)
+
+    async def routes_of(self, request: Request) -> Response:
+        """What can be done with the model here, as an OpenAPI document."""
+        found = self._predictions.named(request.path_params["model"], request.path_params.get("version", ""))
+        if isinstance(found, Problem):
+            return respond(found)
+        model, text = found.model, found.manifest.get("description")
+        return JSONResponse(management_document(model.name, model.version, text))
 
     async def customized(self, described: list[dict[str, Any]]) -> list[dict[str, Any]] | Problem:
         """The descriptions with what each version's handler says of itself (`describe_handle`), or why it cannot."""
@@ -102,7 +113,8 @@ def respond(answer: Problem) -> Response:
 
 
 def describe(deployment: Deployment) -> dict[str, Any]:
-    """TorchServe's keys first, then `status`, `settings`, `applied`, `placement`, `archive` and `lastError`."""
+    """TorchServe's keys first, then `status`, `settings`, `applied`, `placement`, `environment`, `archive` and
+    `lastError`."""
     model, config, supervisor = deployment.model, deployment.model.config, deployment.supervisor
     error = supervisor.last_error
     least, most = deployment.declared_workers()
@@ -119,11 +131,11 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "startupTimeout": config.startup_timeout,
         "maxRetryTimeoutInSec": config.max_retry_timeout,
         "clientTimeoutInMills": config.client_timeout or 0,
-        "parallelType": "",
-        "parallelLevel": 0,
+        "parallelType": config.parallel.type or "",
+        "parallelLevel": config.parallel.accelerators if config.parallel.accelerators > 1 else 0,
         "continuousBatching": config.continuous_batching,
         "useJobTicket": config.use_job_ticket,
-        "useVenv": False,
+        "useVenv": deployment.environment is not None,
         **_sequences(config),
         "deviceType": deployment.placement.kind.replace("cuda", "gpu"),
         "deviceIds": [*config.device_ids] if config.device_ids else None,
@@ -135,6 +147,7 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "applied": deployment.report(),
         "notApplied": deployment.not_applied,
         "placement": _placement(deployment),
+        "environment": _environment(deployment),
         "archive": {"digest": deployment.digest, "manifest": deployment.manifest},
         "lastError": error and {"type": error.kind, "message": error.message, "trace": error.trace},
     }
@@ -165,12 +178,19 @@ def _worker(link: Link) -> dict[str, Any]:
     }
 
 
+def _environment(deployment: Deployment) -> dict[str, Any] | None:
+    """Of the model's own requirements; None for the server's."""
+    found = deployment.environment
+    return None if found is None else {"path": str(found.path), "installed": [*found.installed]}
+
+
 def _placement(deployment: Deployment) -> dict[str, Any]:
     placement = deployment.placement
     return {
         "device": placement.kind,
-        "devices": list(placement.devices),
+        "devices": placement.all_devices,
         "workers": placement.workers,
+        "processesPerWorker": deployment.model.config.parallel.processes,
         "threadsPerWorker": placement.threads,
         "fallback": placement.fallback,
     }

@@ -1,8 +1,9 @@
-"""The OpenAPI 3.1 document of the server, for `/openapi.json`."""
+"""The OpenAPI 3.1 document of the server, for `/openapi.json`, and what it says about one model."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from archiver import __version__
 
@@ -22,6 +23,7 @@ _VERSION = {
     "required": True,
     "schema": {"type": "string"},
 }
+_WORKFLOW = {"name": "workflow", "in": "path", "required": True, "schema": {"type": "string"}}
 _MODEL_NAME = {
     "name": "model_name",
     "in": "query",
@@ -57,7 +59,7 @@ def _predict(parameters: list[dict[str, Any]]) -> dict[str, Any]:
         },
         **_errors(
             _400="The body is not what its content type says.",
-            _404="No such model or version.",
+            _404="No such model, version or workflow.",
             _413="The body is larger than the server's limit.",
             _500="The request ended its worker, twice.",
             _503="The handler failed on this row, the queue is full, or there is no worker.",
@@ -73,7 +75,7 @@ def _get(
 ) -> dict[str, Any]:
     responses = _ok(text, media)
     if parameters:
-        responses |= _errors(_404="No such model or version.")
+        responses |= _errors(_404="No such model, version or workflow.")
     return {"get": {"parameters": parameters or [], "responses": responses}}
 
 
@@ -106,7 +108,7 @@ def _act(method: str, text: str, parameters: list[dict[str, Any]]) -> dict[str, 
     refusals = _errors(
         _400="A parameter is missing or wrong.",
         _403="The server does not take this action.",
-        _404="No such model or version.",
+        _404="No such model, version or workflow.",
         _409="That version is registered already.",
         _500="Its workers cannot be started.",
     )
@@ -130,6 +132,27 @@ def _management() -> dict[str, Any]:
             **_act("delete", "Unregister: accepted requests are answered first.", one),
         },
         "/models/{model}/{version}/set-default": _act("put", "The version that answers when none is asked for.", one),
+    }
+
+
+_REGISTER_WORKFLOW = [
+    _parameter("url", "Name of an archive in the workflow store.", "string", required=True),
+    _parameter("workflow_name", "Serve it under this name.", "string"),
+    *(each for each in _REGISTER if each["name"] in ("response_timeout", "startup_timeout")),
+]
+
+
+def _workflows() -> dict[str, Any]:
+    return {
+        "/wfpredict/{workflow}": _predict([_WORKFLOW]),
+        "/workflows": {
+            **_get("Names and archives of the workflows."),
+            **_act("post", "Register a workflow: its models are started.", _REGISTER_WORKFLOW),
+        },
+        "/workflows/{workflow}": {
+            **_get("The workflow's archive and settings.", [_WORKFLOW]),
+            **_act("delete", "Unregister: accepted requests are answered first.", [_WORKFLOW]),
+        },
     }
 
 
@@ -159,6 +182,7 @@ def document() -> dict[str, Any]:
             "/v2/models/{model}/infer": _predict([_MODEL]),
             "/v2/models/{model}/versions/{version}/infer": _predict([_MODEL, _VERSION]),
             **_management(),
+            **_workflows(),
             "/ping": _get("Every model has a READY worker."),
             "/livez": _get("The server is alive."),
             "/readyz": _get("Every model can answer now."),
@@ -166,4 +190,45 @@ def document() -> dict[str, Any]:
             "/openapi.json": _get("This document."),
         },
         "components": {"schemas": {"Error": _ERROR}},
+    }
+
+
+def predictions_document(name: str, version: str, description: str | None = None) -> dict[str, Any]:
+    """How to ask this model version, as plain values."""
+    paths = {path: item for path, item in document()["paths"].items() if not _manages(path)}
+    return _document_of(name, version, description, paths)
+
+
+def management_document(name: str, version: str, description: str | None = None) -> dict[str, Any]:
+    """How to manage this model version, as plain values."""
+    paths = {path: item for path, item in document()["paths"].items() if _manages(path)}
+    return _document_of(name, version, description, paths)
+
+
+def _manages(path: str) -> bool:
+    return path.startswith("/models") and not path.endswith("/invoke")
+
+
+def _document_of(name: str, version: str, description: str | None, paths: dict[str, Any]) -> dict[str, Any]:
+    """Those of the paths that name a model, with this one's name and version in them."""
+    names = {"{model}": quote(name, safe=""), "{version}": quote(version, safe="")}
+    info = {"title": name, "version": version, **({"description": description} if description else {})}
+    return {
+        **document(),
+        "info": info,
+        "paths": {_filled(path, names): _settled(item) for path, item in paths.items() if "{model}" in path},
+    }
+
+
+def _filled(path: str, names: dict[str, str]) -> str:
+    for placeholder, value in names.items():
+        path = path.replace(placeholder, value)
+    return path
+
+
+def _settled(item: dict[str, Any]) -> dict[str, Any]:
+    """The operations without the parameters that stand in the path already."""
+    return {
+        method: {**operation, "parameters": [each for each in operation["parameters"] if each["in"] != "path"]}
+        for method, operation in item.items()
     }

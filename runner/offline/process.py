@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from archiver.errors import ArchiveError
+from archiver.requirements import not_installed
 from runner import wire
 from runner.pool.spawner import process_environment
 
@@ -42,7 +43,8 @@ class LoadedModel:
         try:
             found = self._ask("load", load=msgspec.to_builtins(load))
             if "failed" in found:
-                raise ModelFailed("\n  ".join([found["failed"], *found["trace"][-_LINES:]]))
+                hint = not_installed(Path(load.model_dir), load.manifest["model"].get("requirementsFile"))
+                raise ModelFailed("\n  ".join([found["failed"], *found["trace"][-_LINES:]]), hint=hint)
         except BaseException:
             self.close()
             raise

@@ -66,6 +66,7 @@ class Control:
         model = deployment.model
         key = (model.name, model.version)
         if key in self._coming or self._registry.has(*key):
+            await deployment.supervisor.stop()
             raise DuplicateVersion(*key)
         self._coming[key] = deployment
         if order.workers is not None:

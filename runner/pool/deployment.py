@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config.origins import Origin
-from runner.metrics import Gauges, ModelMetrics
+from runner.counting import ModelMetrics
+from runner.metrics import Gauges
+from runner.pool.environments import Environment
 from runner.pool.link import Link
 from runner.pool.model import Model
 from runner.pool.placement import Placement
@@ -25,7 +27,8 @@ class Deployment:
     `url`: the archive as the user or its model store names it, `path`: where it is; `digest`: sha256 of its
     content; `settings`: every effective value with its origin; `not_applied`: what is declared and has no effect
     here; `manifest`: as the archive has it; `seat`: a worker's number → what it is to load, and where;
-    `at_startup`: the server started with it; `workflow`: the one whose node it is.
+    `environment`: the one with its requirements, None for the server's own; `at_startup`: the server started with it;
+    `workflow`: the one whose node it is.
     """
 
     url: str
@@ -39,6 +42,7 @@ class Deployment:
     supervisor: Supervisor
     metrics: ModelMetrics
     seat: Callable[[int], Seat]
+    environment: Environment | None = None
     at_startup: bool = True
     workflow: str | None = None
 
@@ -51,6 +55,12 @@ class Deployment:
     def can_answer(self) -> bool:
         """Whether at least one worker is READY."""
         return self.supervisor.ready_workers > 0
+
+    @property
+    def lacks(self) -> str | None:
+        """The requirements file of the archive that is not installed."""
+        file: str | None = self.manifest.get("model", {}).get("requirementsFile")
+        return file if self.environment is None else None
 
     @property
     def links(self) -> list[Link]:
@@ -96,4 +106,5 @@ class Deployment:
         model, supervisor = self.model, self.supervisor
         labels = (model.name, model.version)
         waiting, unanswered = model.batcher.waiting, model.batcher.open
-        return Gauges(labels, waiting, unanswered, supervisor.size, supervisor.ready_workers, self.report())
+        loads = {link.number: link.loaded.seconds for link in model.links if link.loaded is not None}
+        return Gauges(labels, waiting, unanswered, supervisor.size, supervisor.ready_workers, loads, self.report())

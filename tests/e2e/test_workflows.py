@@ -264,6 +264,15 @@ def test_workers_of_nodes_may_change_in_number_under_load_without_a_lost_request
         assert set(load.stop()) == {"200"}
 
 
+def test_a_snapshot_knows_no_nodes_of_workflows(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store", w="models: {m1: {url: m1}}\ndag: {m1: []}")
+    options = ["--model-store", store, "--models", "m2", "--snapshot", tmp_path / "kept.cfg"]
+    with running_server(store / "w.war", *options, cache=tmp_path / "cache") as server:
+        assert ask(server, "w") == (200, "m1(hi)")
+        kept = (tmp_path / "kept.cfg").read_text()
+        assert ("m2" in kept, "w__m1" in kept) == (True, False)
+
+
 def test_a_workflow_that_cannot_start_ends_the_server_with_the_reason(tmp_path: Path) -> None:
     store = store_of(tmp_path / "store", w="models: {m: {url: nothing.mar}}\ndag: {m: []}")
     done = archive_command("serve", str(store / "w.war"), "--port", "0", cache=tmp_path / "cache")

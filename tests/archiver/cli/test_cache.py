@@ -5,7 +5,7 @@ import json
 import pytest
 
 from archiver.store import unpack
-from tests.archiver.caches import make_compiled
+from tests.archiver.caches import make_compiled, make_environment
 from tests.archiver.cli.archives import archive
 from tests.builders import make_archive
 
@@ -48,6 +48,7 @@ def test_prune_keeps_what_fits(unpacked):
         "freed": 0,
         "removed": [],
         "compiled": [],
+        "environments": [],
     }
 
 
@@ -72,6 +73,18 @@ def test_prune_removes_compiled_code_too(made):
     assert archive("cache", "prune", "--max-size", "2kB").stdout == "0 removed, 0 B freed\n"
     assert archive("cache", "prune").stdout.splitlines()[-1] == "1 removed, 1.0 kB freed"
     assert not made.exists()
+
+
+def test_environments_are_listed_and_removed_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_ARCHIVE_CACHE", str(tmp_path))
+    folder = make_environment(tmp_path / "environments", "0123456789abcdef", size=1000, packages=["gift==1.0"])
+    line, _ = archive("cache").stdout.splitlines()
+    assert line == "0123456789ab     1.0 kB  environment              of gift==1.0 used a moment ago"
+    (entry,) = json.loads(archive("cache", "--json").stdout)["environments"]
+    assert (entry["path"], entry["installed"], entry["busy"]) == (str(folder), ["gift==1.0"], False)
+    assert archive("cache", "prune", "--max-size", "1kB").stdout == "0 removed, 0 B freed\n"
+    assert archive("cache", "prune").stdout.splitlines()[-1] == "1 removed, 1.0 kB freed"
+    assert not folder.exists()
 
 
 def test_a_size_that_is_none_is_a_usage_error(unpacked):

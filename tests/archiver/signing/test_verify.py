@@ -8,7 +8,7 @@ import pytest
 
 from archiver import store
 from archiver.archive import Archive
-from archiver.errors import ArchiveError, DamagedArchive, RefusedArchive, UntrustedArchive
+from archiver.errors import ArchiveError, DamagedArchive, RefusedArchive, UntrustedSignature
 from archiver.signing.keys import read_trusted
 from archiver.signing.sign import sign
 from archiver.signing.verify import Gate, verify_signature
@@ -119,7 +119,7 @@ def unpacked(path, keys, tmp_path):
 
 
 def refusal(path, keys, tmp_path):
-    with pytest.raises(UntrustedArchive) as refused:
+    with pytest.raises(UntrustedSignature) as refused:
         unpacked(path, keys, tmp_path)
     return refused.value
 
@@ -196,12 +196,12 @@ def test_keys_come_and_go_while_the_gate_is_there(tmp_path, ann):
     path, gate = make_archive(tmp_path), Gate(folder, read_trusted)
     bob = person(tmp_path / "keys", "bob")
     sign(path, bob.signer)
-    with pytest.raises(UntrustedArchive):
+    with pytest.raises(UntrustedSignature):
         store.unpack(path, cache=tmp_path / "cache", gate=gate)
     shutil.copy(bob.public, folder)
     store.unpack(path, cache=tmp_path / "cache", gate=gate)
     (folder / "bob.pem").unlink()
-    with pytest.raises(UntrustedArchive):
+    with pytest.raises(UntrustedSignature):
         store.unpack(path, cache=tmp_path / "cache", gate=gate)
 
 

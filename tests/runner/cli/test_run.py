@@ -206,3 +206,11 @@ def test_a_breakpoint_in_the_handler_talks_to_the_terminal(tmp_path):
 
     assert "[{'body': 1}]" in done.stdout
     assert done.returncode == 0, done.stderr
+
+
+def test_requirements_that_are_not_installed_are_named(tmp_path: Path) -> None:
+    write(tmp_path, handler__py="import no_such_thing\n", more__txt="no-such-thing\n", input__txt="x")
+    write(tmp_path, archive__yaml="name: gift\nhandler: handler.py\nrequirements: more.txt\n")
+    result = invoke(tmp_path, "--input", tmp_path / "input.txt")
+    assert result.exit_code == 1
+    assert "more.txt asks for what is not installed here: no-such-thing; `pip install -r more.txt`" in result.output
