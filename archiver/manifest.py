@@ -228,7 +228,7 @@ def digest(files: Iterable[tuple[str, str]]) -> str:
     signature's not.
 
     It does not depend on how the members are packed. In an unpacked archive it is what this prints:
-    `find * -type f ! -name model.sig | LC_ALL=C sort | xargs sha256sum | sha256sum`.
+    `find * -type f ! -path MAR-INF/model.sig | LC_ALL=C sort | xargs sha256sum | sha256sum`.
     """
     lines = sorted((name.encode("utf-8", "surrogateescape"), sha) for name, sha in files if name != SIGNATURE)
     whole = b"".join(sha.encode() + b"  " + name + b"\n" for name, sha in lines)

@@ -59,7 +59,7 @@ def _print_sbom(file: Path) -> None:
     with Archive.open(file) as archive:
         if SBOM not in {member.name for member in archive.members}:
             raise NotFound(f"{file} has no {SBOM}", hint="`archive create` and `archive optimize` write one")
-        console.out(archive.read(SBOM).decode().rstrip("\n"))
+        console.out(archive.read(SBOM).decode("utf-8", "replace").rstrip("\n"))
 
 
 def _show_workflow(found: WorkflowArchive, *, as_json: bool) -> None:

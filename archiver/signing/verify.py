@@ -35,6 +35,9 @@ CODES = {
 }
 
 
+_CHANGED = ("signature/invalid", "signature/unsigned-member", "signature/missing-member", "signature/altered-member")
+
+
 class BadSignature(ValueError):
     """The archive's signature proves nothing; `code` is one of CODES, the message is a sentence about the archive."""
 
@@ -85,7 +88,7 @@ def claims(archive: Archive) -> dict[str, str]:
 
 def _said(archive: Archive) -> Iterator[tuple[str, str | None]]:
     """What the manifest says of each member, never of itself, whatever it lists."""
-    for member in archive.members:
+    for member in archive.in_file_order:
         if member.name != SIGNATURE:
             yield member.name, member.sha256 if member.name != MANIFEST else None
 
@@ -138,10 +141,10 @@ class Gate:
         return digest(found.items())
 
     def _refused(self, archive: Archive, code: str, sentence: str) -> UntrustedSignature:
-        todo = f"`archive sign {archive.path.name} --key PRIVATE.pem` signs it, with a key of {self._path}"
-        if code == "signature/folder":
-            todo = "`archive create` packs it, `archive sign` signs it"
-        return UntrustedSignature(code, str(archive.path), sentence, hint=todo)
+        signs = f"`archive sign {archive.path.name} --key PRIVATE.pem` signs it, with a key of {self._path}"
+        hints = {"signature/folder": "`archive create` packs it, `archive sign` signs it"}
+        hints |= dict.fromkeys(_CHANGED, "it was changed after it was signed: get it anew from whom it is")
+        return UntrustedSignature(code, str(archive.path), sentence, hint=hints.get(code, signs))
 
 
 def _files(root: Path) -> Iterator[tuple[str, Path]]:

@@ -159,6 +159,18 @@ def test_a_member_that_is_not_as_its_signed_manifest_says_is_not_unpacked(tmp_pa
     assert list((tmp_path / "cache" / "models").iterdir()) == []
 
 
+def test_an_archive_that_was_changed_after_it_was_signed_is_to_be_got_anew(tmp_path, ann):
+    path = make_torchserve_archive(tmp_path / "m.mar")
+    sign(path, ann.signer)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(zipfile.ZipInfo("late.py"), "")
+    error = refusal(path, ann.public, tmp_path)
+    assert (error.code, error.hint) == (
+        "signature/unsigned-member",
+        "it was changed after it was signed: get it anew from whom it is",
+    )
+
+
 def test_what_changes_between_the_check_and_unpacking_is_refused(tmp_path, ann):
     path = make_torchserve_archive(tmp_path / "m.mar", compression=0)
     sign(path, ann.signer)
