@@ -15,15 +15,15 @@ from typing import Any
 from urllib.parse import quote
 
 from archiver.manifest import CREATED, Manifest
+from archiver.requirements import lines, name_of
 
 #: Name of an installed package → its version.
 Installed = Callable[[str], str | None]
 
 _MODEL = "model"
 _OURS = "torch-archive"
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_PASSWORD = re.compile(r"://[^/@\s]+@")
 _PINNED = re.compile(r"===?\s*([A-Za-z0-9.!+_-]+)\s*(?:;|$)")
-_COMMENT = re.compile(r"(^|\s)#.*")
 #: Licences of models that SPDX has an id for (spdx.org/licenses). Others are names.
 _SPDX = frozenset(
     {
@@ -68,11 +68,11 @@ def libraries_of(data: bytes) -> Iterator[tuple[str, str | None]]:
 
 
 def requirement_lines(text: str) -> Iterator[str]:
-    """The requirements of a pip file, as written. Options are left out: an index's address may hold a password."""
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        bare = _COMMENT.sub("", line).partition(" --")[0].strip()
+    """The requirements of a pip file, as written, but for options and passwords in addresses."""
+    for line in lines(text):
+        bare = line.partition(" --")[0].strip()
         if bare and not bare.startswith("-"):
-            yield bare
+            yield _PASSWORD.sub("://", bare)
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:
@@ -120,8 +120,7 @@ def _framework(manifest: Manifest) -> Iterator[dict[str, Any]]:
 
 def _libraries(requirements: str, installed: Installed) -> Iterator[dict[str, Any]]:
     for line in requirement_lines(requirements):
-        found = _NAME.match(line)
-        name = found.group() if found and "://" not in line.partition("@")[0] else None
+        name = name_of(line)
         if name is None:
             yield {"type": "library", "bom-ref": line, "name": line}
             continue

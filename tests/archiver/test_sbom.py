@@ -113,9 +113,10 @@ def test_torch_is_the_framework_also_when_it_is_required():
     assert found["properties"] == [{"name": "torch-archive:requirement", "value": "torch>=2"}]
 
 
-def test_options_of_pip_are_left_out_for_they_may_hold_passwords():
+def test_options_of_pip_and_passwords_in_addresses_are_left_out():
     text = "--index-url https://me:secret@host/simple\n-e .\nnumpy \\\n  >=1 --hash=sha256:ab  # why\n"
     assert list(requirement_lines(text)) == ["numpy    >=1"]
+    assert list(requirement_lines("x @ https://me:secret@host/x.whl")) == ["x @ https://host/x.whl"]
     assert b"secret" not in to_bytes(MANIFEST, text, HERE)
 
 
