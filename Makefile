@@ -26,7 +26,7 @@ test-slow: $(READY)
 
 test-interop: $(READY)
 	tests/interop/setup.sh
-	TORCHSERVE_BIN=.venv-interop/bin $(BIN)/python -m pytest -m interop tests/interop
+	TORCHSERVE_BIN=.venv-interop/bin MODEL_SIGNING_BIN=.venv-interop/signing/bin $(BIN)/python -m pytest -m interop tests/interop
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos

@@ -15,6 +15,7 @@ from archiver.errors import UsageError
 from runner.cli.overrides import overrides
 
 if TYPE_CHECKING:
+    from archiver.store import Gate
     from runner.frontend.listener import Address, Surface
     from runner.pool.control import Order
     from runner.service import Service
@@ -95,9 +96,11 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
         if deployment.workflow is not None:
             continue
         placement, model, count = deployment.placement, deployment.model, deployment.supervisor.size
+        processes = model.config.parallel.processes
+        spread = f" × {processes} processes" if processes > 1 else ""
         yield (
             f"/predictions/{model.name}",
-            f"{model.name} {model.version}, {count} worker{'' if count == 1 else 's'} × {placement.threads} "
+            f"{model.name} {model.version}, {count} worker{'' if count == 1 else 's'}{spread} × {placement.threads} "
             f"thread{'s' if placement.threads > 1 else ''} on {placement.kind}, "
             f"batches up to {model.config.batch_size}",
         )
@@ -182,6 +185,12 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
 @click.option(
     "--install-requirements", is_flag=True, help="Let archives install what they require, each set of it apart."
 )
+@click.option(
+    "--require-signature",
+    type=click.Path(path_type=Path),
+    metavar="KEYS",
+    help="Serve only what `archive sign` signed with one of these keys: a PEM file, or a folder of them.",
+)
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
     "--log-level",
@@ -213,6 +222,7 @@ def serve(
     metrics_log: Path | None,
     snapshot: Path | None,
     install_requirements: bool,
+    require_signature: Path | None,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -251,6 +261,7 @@ def serve(
         "metrics_log": metrics_log,
         "installs": install_requirements or None,
         "trust": trust,
+        "gate": _gate(require_signature),
         "on_change": keeps_snapshot(snapshot, store, found),
     }
     server = served_as(found, asked)
@@ -258,6 +269,16 @@ def serve(
     logs.set_up(log_level, as_json=json_logs)
     found.log_ignored()
     run_service(server, orders, announce, console.progress)
+
+
+def _gate(keys: Path | None) -> Gate | None:
+    """The keys are read once at the start, so that a mistake is told before anything starts."""
+    if keys is None:
+        return None
+    from archiver.signing.keys import read_trusted
+    from archiver.signing.verify import Gate
+
+    return Gate(keys, read_trusted)
 
 
 def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...] | None:

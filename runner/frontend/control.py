@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from archiver.errors import ArchiveError, CannotWrite
+from archiver.errors import ArchiveError, CannotWrite, UntrustedSignature
 from runner.frontend.bodies import ClientGone, TooLarge, number_in, read_body
 from runner.frontend.downloads import AlreadyThere, DownloadFailed, Downloads, NotAllowed
 from runner.frontend.management import respond
@@ -194,6 +194,7 @@ _SITUATIONS: dict[type[Exception], str] = {
     CannotWrite: "server-fault",
     RequirementsFailed: "requirements",
     Stopping: "stopped",
+    UntrustedSignature: "untrusted",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 
@@ -230,7 +231,9 @@ async def parameters(request: Request) -> Mapping[str, str]:
 
 
 def words(error: Exception) -> str:
-    """The sentence, and the findings of a config that is wrong."""
+    """The sentence, the findings of a config that is wrong, and what to do about a signature."""
+    if isinstance(error, UntrustedSignature):
+        return f"{error}; {error.hint}"
     findings = getattr(error, "findings", ())
     return " ".join([str(error), *map(str, findings)])
 

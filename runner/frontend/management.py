@@ -189,8 +189,9 @@ def _placement(deployment: Deployment) -> dict[str, Any]:
     placement = deployment.placement
     return {
         "device": placement.kind,
-        "devices": list(placement.devices),
+        "devices": placement.all_devices,
         "workers": placement.workers,
+        "processesPerWorker": deployment.model.config.parallel.processes,
         "threadsPerWorker": placement.threads,
         "fallback": placement.fallback,
     }

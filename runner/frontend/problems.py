@@ -61,6 +61,7 @@ TABLE: dict[str, _Row] = {
     "archive-exists": _Row(409, "ConflictStatusException", "{reason}"),
     "download": _Row(400, "DownloadArchiveException", "{reason}"),
     "requirements": _Row(400, "ModelException", "{reason}"),
+    "untrusted": _Row(403, "ForbiddenException", "{reason}"),
     "default-version": _Row(403, "InvalidModelVersionException", "Cannot remove default version for model {model}"),
     "duplicate-version": _Row(
         409, "ConflictStatusException", "Model version {version} is already registered for model {model}"

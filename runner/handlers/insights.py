@@ -26,8 +26,21 @@ def class_number(target: Any) -> int:
     try:
         return int(target)
     except (TypeError, ValueError) as error:
-        shown = target.decode(errors="replace") if isinstance(target, bytes | bytearray) else target
-        raise BadRequest(f"target must be the number of a class, not {shown}") from error
+        raise BadRequest(f"target must be the number of a class, not {_shown(target)}") from error
+
+
+def attributed(way: Any, inputs: torch.Tensor, target: Any, **arguments: Any) -> torch.Tensor:
+    """What one of captum's ways says of the inputs, for the class that the request names. Raises BadRequest for a
+    class that the model does not have."""
+    try:
+        attributions: torch.Tensor = way.attribute(inputs, target=class_number(target), **arguments)
+    except IndexError as error:
+        raise BadRequest(f"target {_shown(target)}: {error}") from error
+    return attributions
+
+
+def _shown(target: Any) -> Any:
+    return target.decode(errors="replace") if isinstance(target, bytes | bytearray) else target
 
 
 def bag_of(model: Any) -> nn.EmbeddingBag:
@@ -47,11 +60,12 @@ def bag_of(model: Any) -> nn.EmbeddingBag:
     return found[0]
 
 
-def token_attributions(model: Any, numbers: torch.Tensor, offsets: torch.Tensor, target: int) -> torch.Tensor:
+def token_attributions(model: Any, numbers: torch.Tensor, offsets: torch.Tensor, target: Any) -> torch.Tensor:
     """Integrated gradients of `model(numbers, offsets)`, one row of tokens, towards class `target`: tokens x width of
     the embedding. Compared with a row of as many tokens 0, as TorchServe does; the sum is what the class gains by it.
 
-    Raises PredictionException (501) without captum, or where the layer does not tell its tokens apart.
+    Raises PredictionException (501) without captum, or where the layer does not tell its tokens apart, and BadRequest
+    for a class that is none.
     """
     bag = bag_of(model)
     if bag.mode == "max":
@@ -59,9 +73,8 @@ def token_attributions(model: Any, numbers: torch.Tensor, offsets: torch.Tensor,
     ways = captum_attr().LayerIntegratedGradients(model, bag, multiply_by_inputs=False)
     if not len(numbers):
         return bag.weight.new_zeros(0, bag.embedding_dim)
-    slopes: torch.Tensor = ways.attribute(
-        numbers, torch.zeros_like(numbers), additional_forward_args=(offsets,), target=target
-    )
+    arguments = {"baselines": torch.zeros_like(numbers), "additional_forward_args": (offsets,)}
+    slopes = attributed(ways, numbers, target, **arguments)
     # A bag is linear in its tokens, so that its slope is theirs.
     share = len(numbers) if bag.mode == "mean" else 1
     table = bag.weight.detach()

@@ -23,7 +23,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
+from archiver.scan.scan import scan_files
 from runner.handlers.compiled import is_compiled, load_compiled
 from runner.handlers.errors import CannotLoad
 from runner.handlers.modules import classes_defined_in, import_file
@@ -150,12 +152,29 @@ def load_torchscript(checkpoint: Path, device: torch.device) -> nn.Module:
 
 
 def _exported(checkpoint: Path, device: torch.device) -> nn.Module:
+    if _is_gated():
+        _refuse_pickles(checkpoint)
     program = torch.export.load(checkpoint)
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
     return program.module()
+
+
+def _is_gated() -> bool:
+    """Whether this worker was not told to trust its archive."""
+    return os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD") == "1"
+
+
+def _refuse_pickles(checkpoint: Path) -> None:
+    """torch.export.load falls back to unpickling anything, and part of it does not ask the environment."""
+    refused = scan_files(checkpoint, [(checkpoint.name, checkpoint)]).refused
+    if refused:
+        wants = "; ".join(each.wants() for each in refused)
+        raise CannotLoad(
+            f"loading {checkpoint.name} could run any code: {wants}. Serve it with --trust if you know why"
+        )
 
 
 def read_state(checkpoint: Path) -> Mapping[str, Any] | nn.Module:
@@ -179,7 +198,7 @@ def _unpickled(checkpoint: Path) -> Any:
     try:
         return torch.load(checkpoint, map_location="cpu", mmap=mapped, weights_only=True)
     except pickle.UnpicklingError as error:
-        if os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD") == "1":
+        if _is_gated():
             raise CannotLoad(
                 f"{checkpoint.name} holds more than tensors, and unpickling it could run any code. Save its "
                 "state_dict(), or serve it with --trust if you know where it comes from"
@@ -200,12 +219,28 @@ def build(model_class: type[nn.Module], state: Mapping[str, Any]) -> tuple[nn.Mo
 
 def _built_on_meta(model_class: type[nn.Module], state: Mapping[str, Any]) -> nn.Module | None:
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             module = model_class()
         _fill(module, state)
     except Exception:  # noqa: BLE001 - a constructor may do anything that meta tensors cannot; the normal way tells
         return None
     return None if any(tensor.is_meta for tensor in _tensors_of(module)) else module
+
+
+class _Unfilled(TorchFunctionMode):
+    """Initial values for tensors on meta are not drawn. There is nothing to fill, and for some of the draws torch
+    (2.13) imports all it knows about symbols, which takes longer than most models take to load."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        target = args[0] if args else (kwargs or {}).get("tensor")
+        if isinstance(target, torch.Tensor) and target.is_meta and _draws(func):
+            return target
+        return func(*args, **(kwargs or {}))
+
+
+def _draws(func: Any) -> bool:
+    module, name = getattr(func, "__module__", None), getattr(func, "__name__", "")
+    return module == nn.init.__name__ and name.endswith("_") or func in (torch.Tensor.normal_, torch.Tensor.uniform_)
 
 
 def _tensors_of(module: nn.Module) -> Iterator[torch.Tensor]:

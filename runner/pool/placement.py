@@ -28,8 +28,8 @@ class Placement:
     spans: tuple[tuple[int, ...], ...]
 
     @property
-    def gpus(self) -> list[str]:
-        """The devices of all workers, one for each part of a model."""
+    def all_devices(self) -> list[str]:
+        """The devices of all workers, one for each part of a model that spans several."""
         pairs = zip(self.devices, self.spans, strict=True)
         return [each for device, span in pairs for each in ([f"cuda:{number}" for number in span] or [device])]
 

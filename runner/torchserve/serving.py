@@ -12,7 +12,7 @@ from runner.deploying import Defaults, existing, of_store
 from runner.frontend.listener import EVERYTHING, LOCAL, Surface, merged
 from runner.pool.control import Order
 from runner.pool.registry import Registry
-from runner.service import ServerSettings
+from runner.server_settings import ServerSettings
 from runner.torchserve.settings import TorchServeSettings
 from runner.torchserve.snapshot import Snapshot
 

@@ -90,7 +90,7 @@ class Ranks:
         self._store = TCPStore(_HOST, 0, load.world, is_master=True, wait_for_workers=False)
         load = structs.replace(load, port=self._store.port)
         for follower in self._followers:
-            self._channels[follower.rank].send(structs.replace(load, rank=follower.rank))
+            self._tell(follower.rank, structs.replace(load, rank=follower.rank))
             threading.Thread(target=self._hear, args=(follower,), daemon=True, name=f"rank-{follower.rank}").start()
         return load
 
@@ -111,8 +111,8 @@ class Ranks:
         """Rank 0 is about to begin this batch."""
         with self._news:
             self._running = batch.batch
-        for channel in self._channels.values():
-            channel.send(batch)
+        for rank in self._channels:
+            self._tell(rank, batch)
 
     def answered(self, answer: wire.Ran | wire.Raised) -> wire.Ran | wire.Raised:
         """Rank 0 has ended the batch. A failure says also whether the worker is still of use."""
@@ -122,6 +122,11 @@ class Ranks:
                 return answer
         _log.error("ranks are out of step after a failed batch; the worker is replaced")
         return structs.replace(answer, retire=True)
+
+    def _tell(self, rank: int, frame: wire.Frame) -> None:
+        # Of a rank that is gone its thread hears, and ends this process.
+        with suppress(OSError):
+            self._channels[rank].send(frame)
 
     def _all_ended(self, batch: int) -> bool:
         return all(self._ended.get(follower.rank) == batch for follower in self._followers)

@@ -52,6 +52,8 @@ def test_a_worker_of_two_processes_answers_and_is_replaced_as_a_whole(tmp_path):
         described = server.describe()
         assert (described["parallelType"], described["parallelLevel"]) == ("tp", 2)
         assert described["notApplied"] == []
+        assert described["placement"]["processesPerWorker"] == 2
+        assert "1 worker × 2 processes" in server.said[0]
         for victim in (1, 0):
             (first,) = server.workers()
             (second,) = other_ranks(first)

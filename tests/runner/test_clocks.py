@@ -14,6 +14,7 @@ _WALL = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "datetime
 FOR_PEOPLE = {
     ("pool/link.py", "time.time"),  # when a worker started, for its description
     ("service.py", "time.time"),  # when a key expires: a date in the operator's file
+    ("metrics_log.py", "time.time"),  # when a line was written
     ("torchserve/snapshot.py", "datetime.now"),  # when a snapshot was made
 }
 

@@ -13,6 +13,7 @@ import torch
 
 from runner import wire
 from runner.compat import hook
+from runner.handlers import PredictionException
 from tests.runner.handlers.nets import state, write_net
 from tests.runner.worker.sessions import bodies, json_row, opened, raw_row
 
@@ -198,7 +199,7 @@ def test_a_handler_can_be_tested_with_a_mock_context(tmp_path):
     assert handler.handle([{"body": [1, 2]}], context) == [[1, 2]]
     assert (handler.model_yaml_config, context.get_request_id()) == ({"handler": {"shout": True}}, "0")
     context.explain = True
-    with pytest.raises(NotImplementedError, match="has no get_insights"):
+    with pytest.raises(PredictionException, match="has no get_insights"):
         handler.handle([{"body": [1, 2]}], context)
 
 

@@ -77,7 +77,7 @@ def test_torchruns_processes_have_a_gpu_each() -> None:
     placement = placed("cuda", FOUR_GPUS, parallelType="tp", torchrun={"nproc-per-node": 2})
     assert placement.spans == ((0, 1), (2, 3))
     assert placement.devices == ("cuda:0", "cuda:2")
-    assert placement.gpus == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+    assert placement.all_devices == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
 
 
 def test_a_worker_of_its_own_way_sees_as_many_gpus_as_it_takes() -> None:
@@ -88,7 +88,7 @@ def test_a_worker_of_its_own_way_sees_as_many_gpus_as_it_takes() -> None:
 def test_one_process_of_torchrun_sees_its_gpu_alone_and_other_workers_see_all() -> None:
     assert placed("cuda", TWO_GPUS, torchrun={"nproc-per-node": 1}).spans == ((0,), (1,))
     assert placed("cuda", TWO_GPUS).spans == ((), ())
-    assert placed("cuda", TWO_GPUS).gpus == ["cuda:0", "cuda:1"]
+    assert placed("cuda", TWO_GPUS).all_devices == ["cuda:0", "cuda:1"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import queue
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 from msgspec import structs
@@ -36,7 +37,8 @@ class Worker:
         self.sockets = (ours, theirs)
 
     def close(self):
-        self.sockets[1].shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            self.sockets[1].shutdown(socket.SHUT_RDWR)
         # Nothing of this worker may end the process once that is real again.
         for thread in threading.enumerate():
             if thread.name == "rank-1" or isinstance(thread, threading.Timer):
@@ -90,6 +92,14 @@ def test_a_rank_that_dies_takes_the_worker_with_it(worker, endings, caplog):
 
     assert endings.get(timeout=5) == 1
     assert "rank 1 was ended by SIGKILL; the worker ends with it" in caplog.text
+
+
+def test_a_batch_for_a_rank_that_is_gone_raises_nothing_before_that_is_told(worker, endings):
+    worker.sockets[1].close()
+
+    worker.ranks.run(wire.Run(7, [ROW]))
+
+    assert endings.get(timeout=5) == 1
 
 
 def test_batches_are_handed_on_before_rank_0_begins_them(worker):

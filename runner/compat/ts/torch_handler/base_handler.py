@@ -21,6 +21,7 @@ from torch import nn
 from runner.handlers import weights
 from runner.handlers.compiled import is_compiled, is_declared
 from runner.handlers.context import Context
+from runner.handlers.errors import PredictionException
 from runner.handlers.labels import LABELS_FILE, load_labels
 from runner.handlers.timing import timed
 
@@ -177,8 +178,8 @@ class BaseHandler(abc.ABC):  # noqa: B024 - TorchServe's is abstract without abs
         return self.get_insights(data_preprocess, inputs, target)
 
     def get_insights(self, tensor_data: Any, raw_data: Any, target: Any) -> Any:
-        """What a subclass overrides to explain. Raises NotImplementedError here."""
-        raise NotImplementedError(f"{type(self).__name__} has no get_insights(): it cannot explain")
+        """What a subclass overrides to explain. Raises PredictionException (501) here."""
+        raise PredictionException(f"{type(self).__name__} has no get_insights(): it cannot explain", 501)
 
     def describe_handle(self) -> Any:
         """What a subclass says about its model; None by default."""

@@ -66,7 +66,7 @@ class TextClassifier(TextHandler):  # type: ignore[misc,unused-ignore]  # the ho
         goes to its words alike. Raises PredictionException: 501 without captum, or a model without such a bag."""
         numbers, offsets = tensor_data
         words = self._words(_text_of(raw_data))
-        per_ngram = insights.token_attributions(self.model, numbers, offsets, insights.class_number(target))
+        per_ngram = insights.token_attributions(self.model, numbers, offsets, target)
         per_word = per_ngram.new_zeros(len(words), per_ngram.shape[-1])
         for attribution, (_, places) in zip(per_ngram, self._numbers(words), strict=True):
             per_word[list(places)] += attribution / len(places)

@@ -55,7 +55,7 @@ class VisionHandler(BaseHandler):  # type: ignore[misc,unused-ignore]  # the hoo
 
     def get_insights(self, tensor_data: Any, raw_data: Any, target: Any = 0) -> Any:
         """Integrated gradients of every input value. Raises PredictionException: 501 without captum."""
-        return self.ig.attribute(tensor_data, target=insights.class_number(target), n_steps=15).tolist()
+        return insights.attributed(self.ig, tensor_data, target, n_steps=15).tolist()
 
 
 def _decoded(text: str) -> bytes:
