@@ -7,7 +7,6 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
 from typing import BinaryIO
 
 import msgspec

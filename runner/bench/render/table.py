@@ -1,0 +1,94 @@
+"""The rows that the terminal, Markdown and the page show: one per level, the same figures everywhere."""
+
+from __future__ import annotations
+
+from archiver.cli import console
+from runner.bench.figures import Spread
+from runner.bench.report import Level, Report
+
+HEADS = ("load", "requests/s", "± of rounds", "p50", "p90", "p95", "p99", "p99.9", "failed", "of limit")
+SERVER_HEADS = (
+    "load",
+    "queue",
+    "preprocess",
+    "inference",
+    "postprocess",
+    "handler",
+    "other",
+    "batch",
+    "cores",
+    "memory",
+)
+_PHASES = ("preprocess", "inference", "postprocess")
+_NAMES = ("p50", "p90", "p95", "p99", "p99.9")
+NOTHING = "-"
+
+
+def rows(report: Report) -> list[tuple[str, ...]]:
+    """Latencies in milliseconds, medians of the rounds."""
+    return [_row(level) for level in report.measured]
+
+
+def _row(level: Level) -> tuple[str, ...]:
+    latencies = [NOTHING if (value := level.latency(name)) is None else ms(value.median) for name in _NAMES]
+    share = NOTHING if level.of_limit is None else f"{level.of_limit:.2f}"
+    failed = str(sum(level.failures.values()))
+    return (level.name, rate(level.throughput.median), apart(level.throughput), *latencies, failed, share)
+
+
+def server_rows(report: Report) -> list[tuple[str, ...]]:
+    """What the server says: milliseconds of the median round; cores and memory of its processes."""
+    return [row for level in report.measured if (row := _server_row(level)) is not None]
+
+
+def _server_row(level: Level) -> tuple[str, ...] | None:
+    chosen = sorted(level.rounds, key=lambda each: each.throughput)[len(level.rounds) // 2]
+    server, processes = chosen.server, chosen.processes
+    if server is None:
+        return None
+    phases = [ms(server.phases_ms[name]) if name in server.phases_ms else NOTHING for name in _PHASES]
+    cores, memory = NOTHING, NOTHING
+    if processes is not None:
+        cores, memory = f"{processes.cores:.2f}", console.size(processes.pss or processes.rss)
+    times = (ms(server.queue_ms), *phases, ms(server.handler_ms), ms(server.other_ms))
+    return (level.name, *times, f"{server.mean_batch:.1f}", cores, memory)
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """What was measured, where and how, as name and sentence."""
+    model, machine = report.model, report.machine
+    what = [("model", _model(model)), ("input", report.input)]
+    if report.start_seconds is not None:
+        what.append(("start", f"{report.start_seconds:.2f} s from the command to the first answer"))
+    if report.limit is not None:
+        speeds = ", ".join(f"{rate(each)}/s at batch {size}" for size, each in report.limit.rows_per_second.items())
+        what.append(("limit", f"the handler alone, offline: {speeds}"))
+    if report.ceiling:
+        ceilings = ", ".join(f"{rate(each)}/s with {size}" for size, each in report.ceiling.items())
+        what.append(("generator", f"its own ceiling, connections to a server with nothing behind it: {ceilings}"))
+    where = f"{machine['processor']}, {machine['cores']} cores, load average {machine['loadAverage']:g} before"
+    return [*what, ("machine", where)]
+
+
+def _model(model: dict[str, object]) -> str:
+    name = " ".join(str(model[key]) for key in ("name", "version") if model.get(key))
+    if not model.get("device"):
+        return name or "unknown"
+    workers = f"{model['workers']} worker{'s' if model['workers'] != 1 else ''} × {model['threads']} threads"
+    return f"{name}, {workers} on {model['device']}, batches up to {model['batchSize']}"
+
+
+def ms(value: float) -> str:
+    """Milliseconds with three digits that count."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def apart(of: Spread) -> str:
+    """How far the rounds lie from their median, in percent of it."""
+    if not of.median:
+        return NOTHING
+    return f"{max(of.high - of.median, of.median - of.low) / of.median:.0%}"
