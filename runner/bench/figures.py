@@ -91,10 +91,9 @@ class Samples:
     def failures(self) -> dict[str, int]:
         """How many failed, by kind; the most frequent first."""
         kinds, counts = np.unique(self.outcomes, return_counts=True)
-        pairs = [
-            (words(int(kind)), int(n)) for kind, n in zip(kinds, counts, strict=True) if not succeeded(int(kind))
-        ]
-        return dict(sorted(pairs, key=lambda pair: -pair[1]))
+        pairs = zip(kinds.tolist(), counts.tolist(), strict=True)
+        failed = [(words(kind), count) for kind, count in pairs if not succeeded(kind)]
+        return dict(sorted(failed, key=lambda pair: -pair[1]))
 
 
 def samples(ended: Ended) -> Samples:

@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 import time
-from typing import BinaryIO
+from typing import IO
 
 import msgspec
 
@@ -16,7 +16,7 @@ from runner.bench.drive import Drive, Window
 from runner.bench.messages import Began, Ended, Round
 from runner.bench.pace import Closed, Open, Pace
 from runner.bench.schedule import poisson
-from runner.bench.sockets import Sockets
+from runner.bench.sockets import Sockets, Wire
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         messages.write(answers, run(msgspec.msgpack.decode(body, type=Round), answers))
 
 
-def run(order: Round, answers: BinaryIO) -> Ended:
+def run(order: Round, answers: IO[bytes]) -> Ended:
     """Drive one round; tell when its measured part begins."""
     wires = Sockets((order.host, order.port), order.requests, order.connections)
     busy = 0.0
@@ -55,7 +55,7 @@ def _pace(order: Round, start: float, window: Window) -> Pace:
     return Open((start + poisson(order.rate, order.warmup + order.duration, order.seed)).tolist())
 
 
-def _ended(drive: Drive[object], order: Round, window: Window, busy: float) -> Ended:
+def _ended(drive: Drive[Wire], order: Round, window: Window, busy: float) -> Ended:
     ledger = drive.ledger
     last = max(ledger.done, default=window.begin)
     cut_short = order.count is not None or drive.stopped is not None

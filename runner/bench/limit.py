@@ -1,4 +1,4 @@
-"""What the model could do: the same handler in an offline loop, as many processes at once as the server has workers."""
+"""What the model could do: the same handler in an offline loop, as many processes as the server has workers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _written(inputs: Inputs, folder: Path) -> list[tuple[Path, str]]:
 def _rate(models: Sequence[LoadedModel], pool: ThreadPoolExecutor, batch: int) -> float:
     """All of them at the same time, as in the server."""
     times = pool.map(lambda model: model.milliseconds(batch, _SECONDS), models)
-    return sum(batch * 1000 / milliseconds for milliseconds in times)
+    return sum((batch * 1000 / milliseconds for milliseconds in times), 0.0)
 
 
 def batch_of(level: Level) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
+from typing import IO
 
 import msgspec
 
@@ -52,7 +52,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
     stopped: str | None = None
 
 
-def write(stream: BinaryIO, message: msgspec.Struct) -> None:
+def write(stream: IO[bytes], message: msgspec.Struct) -> None:
     """Raises BrokenPipeError when nobody reads any more."""
     body = msgspec.msgpack.encode(message)
     stream.write(_LENGTH.pack(len(body)))
@@ -60,7 +60,7 @@ def write(stream: BinaryIO, message: msgspec.Struct) -> None:
     stream.flush()
 
 
-def read(stream: BinaryIO) -> bytes | None:
+def read(stream: IO[bytes]) -> bytes | None:
     """The body of the next frame; None when the other side has ended."""
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:

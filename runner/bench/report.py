@@ -23,8 +23,8 @@ class NoReport(ArchiveError):
 class ServerSide(msgspec.Struct, frozen=True, rename="camel"):
     """The server's own account of a round: means per row in line and altogether, per batch in the handler.
 
-    `other_ms`: what is neither line nor handler, the way to the worker and back. `batch_sizes`: upper bound of rows →
-    batches.
+    `other_ms` is neither line nor handler: the way to the worker and back. `handler_quantiles_ms` are read off a
+    histogram. `batch_sizes`: upper bound of rows → batches.
     """
 
     rows: int
@@ -33,6 +33,7 @@ class ServerSide(msgspec.Struct, frozen=True, rename="camel"):
     batch_sizes: dict[str, int]
     queue_ms: float
     handler_ms: float
+    handler_quantiles_ms: dict[str, float]
     phases_ms: dict[str, float]
     request_ms: float
     other_ms: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ class Snapshot:
 
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
-    buckets: dict[str, float] = field(default_factory=dict)
+    buckets: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def snapshot(text: str, model: str) -> Snapshot | None:
@@ -41,8 +42,9 @@ def _add(found: Snapshot, family: str, name: str, labels: Mapping[str, str], val
         found.sums[key] = found.sums.get(key, 0.0) + value
     elif name.endswith("_count"):
         found.counts[key] = found.counts.get(key, 0.0) + value
-    elif family == _ROWS:
-        found.buckets[labels["le"]] = found.buckets.get(labels["le"], 0.0) + value
+    elif "le" in labels:
+        buckets = found.buckets.setdefault(key, {})
+        buckets[labels["le"]] = buckets.get(labels["le"], 0.0) + value
 
 
 def between(before: Snapshot, after: Snapshot) -> ServerSide | None:
@@ -59,9 +61,10 @@ def between(before: Snapshot, after: Snapshot) -> ServerSide | None:
         rows=rows,
         batches=batches,
         mean_batch=(after.sums[_ROWS] - before.sums.get(_ROWS, 0.0)) / batches,
-        batch_sizes=_sizes(before, after),
+        batch_sizes={bound: count for bound, count in _own(before, after, _ROWS) if count},
         queue_ms=queue,
         handler_ms=handler,
+        handler_quantiles_ms=_quantiles(before, after, f"{_PHASE}:{_WHOLE}"),
         phases_ms=phases,
         request_ms=request,
         other_ms=request - queue - handler,
@@ -78,10 +81,30 @@ def _mean(before: Snapshot, after: Snapshot, key: str) -> float:
     return (after.sums.get(key, 0.0) - before.sums.get(key, 0.0)) / count * 1000 if count else 0.0
 
 
-def _sizes(before: Snapshot, after: Snapshot) -> dict[str, int]:
-    """Upper bound → batches between the bound below and it."""
-    bounds = sorted(after.buckets, key=float)
-    upto = [after.buckets[bound] - before.buckets.get(bound, 0.0) for bound in bounds]
-    own = [here - below for here, below in zip(upto, [0.0, *upto], strict=False)]
-    pairs = zip(bounds, own, strict=True)
-    return {f"{float(bound):g}" if bound != "+Inf" else bound: int(count) for bound, count in pairs if count}
+def _own(before: Snapshot, after: Snapshot, key: str) -> list[tuple[str, int]]:
+    """Upper bounds, rising, each with how many lie between the bound below and it."""
+    then, now = before.buckets.get(key, {}), after.buckets.get(key, {})
+    bounds = sorted(now, key=float)
+    upto = [now[bound] - then.get(bound, 0.0) for bound in bounds]
+    own = [int(here - below) for here, below in zip(upto, [0.0, *upto], strict=False)]
+    return [
+        (bound if bound == "+Inf" else f"{float(bound):g}", count) for bound, count in zip(bounds, own, strict=True)
+    ]
+
+
+def _quantiles(before: Snapshot, after: Snapshot, key: str) -> dict[str, float]:
+    """Milliseconds, between the bounds by straight line, as Prometheus' histogram_quantile."""
+    own = _own(before, after, key)
+    return {f"p{percent}": _quantile(own, percent / 100) for percent in (50, 90, 99)} if own else {}
+
+
+def _quantile(own: list[tuple[str, int]], share: float) -> float:
+    wanted = share * sum(count for _, count in own)
+    below, lower = 0, 0.0
+    for bound, count in own:
+        upper = float(bound)
+        if count and below + count >= wanted:
+            inside = 0.0 if math.isinf(upper) else (upper - lower) * (wanted - below) / count
+            return (lower + inside) * 1000
+        below, lower = below + count, upper
+    return lower * 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -76,7 +76,7 @@ class Generator:
         _end(self._process)
 
 
-def requests_of(target: Target, inputs: Sequence[Input], headers: dict[str, str]) -> list[bytes]:
+def requests_of(target: Target, inputs: Sequence[Input], headers: Mapping[str, str]) -> list[bytes]:
     """Whole HTTP requests."""
     host = f"[{target.host}]" if ":" in target.host else target.host
     own = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -43,10 +43,10 @@ class Watch:
         """None when the process is gone."""
         seconds = time.perf_counter() - self._since
         self._stop_asking()
-        after = {process.pid: (process, busy) for process, busy in self._busy()}
+        after = {process.pid: (process, total) for process, total in self._busy()}
         if not after:
             return None
-        busy = sum(seconds - self._before.get(pid, 0.0) for pid, (_, seconds) in after.items())
+        busy = sum(total - self._before.get(pid, 0.0) for pid, (_, total) in after.items())
         memory = [_memory(process) for process, _ in after.values()]
         proportional = [pss for _, pss in memory]
         shares = [pss for pss in proportional if pss is not None]
@@ -56,9 +56,7 @@ class Watch:
             rss=sum(rss for rss, _ in memory),
             pss=sum(shares) if len(shares) == len(proportional) else None,
             gpu_percent=fmean(max(gpu[1] for gpu in each) for each in self._seen) if self._seen else None,
-            gpu_bytes=int(max(sum(gpu[2] for gpu in each) for each in self._seen) * _MEGABYTE)
-            if self._seen
-            else None,
+            gpu_bytes=max(_gpu_bytes(each) for each in self._seen) if self._seen else None,
         )
 
     def _busy(self) -> Iterator[tuple[psutil.Process, float]]:
@@ -81,6 +79,10 @@ class Watch:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+
+def _gpu_bytes(found: list[Gpu]) -> int:
+    return int(sum(used for _, _, used, _ in found) * _MEGABYTE)
 
 
 def _memory(process: psutil.Process) -> tuple[int, int | None]:

@@ -1,4 +1,4 @@
-"""For a spreadsheet: one line per round; and TorchServe's `ab_report.csv`, one line per level, its columns in order."""
+"""For a spreadsheet: one line per round; and TorchServe's `ab_report.csv`, one line per level, its columns."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from runner.bench.figures import PERCENTILES
 from runner.bench.report import Level, Processes, Report, RoundFigures
 
 _MEGABYTE = 1 << 20
+_QUANTILES = ("p50", "p90", "p99")
 
 
 def rounds_csv(report: Report) -> str:
@@ -53,37 +54,26 @@ def _as_torchserve(report: Report, level: Level) -> dict[str, Any]:
     processes = [each.processes for each in level.rounds if each.processes is not None]
     handler = _mean([each.handler_ms for each in server])
     return {
+        "version": report.tool,
         "Benchmark": "archive bench",
         "Batch size": model.get("batchSize"),
         "Batch delay": model.get("maxBatchDelay"),
         "Workers": model.get("workers"),
         "Model": model.get("archive") or model.get("name"),
         "Concurrency": level.concurrency,
-        "Input": report.input,
         "Requests": level.requests,
         "TS failed requests": failed,
         "TS throughput": round(level.throughput.median, 3),
-        **{f"TS latency {name.upper()}": _latency(level, name) for name in ("p50", "p90", "p99")},
+        **{f"TS latency {name.upper()}": _latency(level, name) for name in _QUANTILES},
         "TS latency mean": _latency(level, "mean"),
         "TS error rate": round(100 * failed / level.requests, 4) if level.requests else 0.0,
-        **_model_times(server_means(level)),
+        **{f"Model_{name}": _mean([each.handler_quantiles_ms[name] for each in server]) for name in _QUANTILES},
         "predict_mean": _mean([each.request_ms for each in server]),
         "handler_time_mean": handler,
         "waiting_time_mean": _mean([each.queue_ms for each in server]),
         "worker_thread_mean": _mean([each.other_ms for each in server]),
         **_of_processes(processes, report.machine),
     }
-
-
-def server_means(level: Level) -> Sequence[float]:
-    """The handler's mean of each round."""
-    return sorted(each.server.handler_ms for each in level.rounds if each.server is not None)
-
-
-def _model_times(means: Sequence[float]) -> Mapping[str, Any]:
-    """The server tells means, no percentiles of single batches: these are of the rounds."""
-    names = ("Model_p50", "Model_p90", "Model_p99")
-    return dict.fromkeys(names, round(means[len(means) // 2], 3) if means else None)
 
 
 def _of_processes(processes: Sequence[Processes], machine: Mapping[str, Any]) -> dict[str, Any]:
