@@ -24,7 +24,11 @@ def of(report: Report, own_server: bool) -> Iterator[str]:
         yield f"server, workers and generator share {cores} cores"
     for level in report.measured:
         yield from _of_level(level, report.ceiling.get(str(level.concurrency)))
-    if report.measured and not any(each.server for level in report.measured for each in level.rounds):
+    if (
+        report.measured
+        and report.stopped is None
+        and not any(each.server for level in report.measured for each in level.rounds)
+    ):
         yield "the server tells nothing about itself on /metrics: no queue, batch and handler times"
 
 

@@ -20,6 +20,7 @@ from runner.bench.report import Report
 from runner.bench.rounds import Rounds
 from runner.bench.sender import Generator, Way, ceiling, requests_of
 from runner.bench.server import Server
+from runner.deploying import existing
 from runner.settings import declared
 
 _SECONDS = 60.0
@@ -54,7 +55,7 @@ class Bench:
     def __init__(self, asked: Asked, told: Callable[[str], None]) -> None:
         self._asked = asked
         self._told = told
-        self._opened = None if asked.archive is None else unpack(asked.archive)
+        self._opened = None if asked.archive is None else unpack(existing(str(asked.archive)))
         self._inputs = _inputs(asked, self._opened)
         self.report = _blank(asked, self._inputs)
 
