@@ -51,6 +51,17 @@ _CONCURRENCY = "1,16,64"
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option("--no-limit", is_flag=True, help="Do not measure the handler alone.")
 @click.option("--report", "folder", type=click.Path(path_type=Path), help="Write JSON, Markdown and CSV there.")
+@click.option(
+    "--compare",
+    "compared",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="A B",
+    help="Compare two reports instead; the exit code is 1 when B is worse than A.",
+)
+@click.option(
+    "--tolerance", default=0.05, show_default=True, type=click.FloatRange(0), help="Part of A that may be lost."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def bench(
     archive: Path | None,
@@ -71,6 +82,8 @@ def bench(
     trust: bool,
     no_limit: bool,
     folder: Path | None,
+    compared: tuple[Path, Path] | None,
+    tolerance: float,
     as_json: bool,
 ) -> None:
     """Measure a model under load: throughput, latencies, where the time goes, and how near the model's own speed.
@@ -78,6 +91,9 @@ def bench(
     Starts a server of ARCHIVE and stops it in the end, or asks the one at --url. The load comes from a process of its
     own. Ctrl-C ends it and keeps what was measured. The exit code is 1 when a request failed.
     """
+    if compared is not None:
+        _compare(*compared, tolerance, as_json)
+        return
     from runner.bench.run import Asked, Bench
     from runner.bench.sender import Way
 
@@ -100,6 +116,27 @@ def bench(
         measured = Bench(asked, told)
         measured.run()
     _show(measured.report, folder, as_json)
+
+
+def _compare(before: Path, after: Path, tolerance: float, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from runner.bench.compare import differences, unlike
+    from runner.bench.render.text import comparison
+    from runner.bench.report import read
+
+    one, other = read(before), read(after)
+    found = differences(one, other)
+    if not found:
+        raise ArchiveError(f"{before} and {after} have no load in common")
+    if as_json:
+        console.out_json([{**asdict(each), "beyond": each.is_beyond(tolerance)} for each in found])
+    else:
+        console.out(comparison(found, tolerance))
+    for sentence in unlike(one, other):
+        console.note(f"note: {sentence}")
+    if any(each.is_beyond(tolerance) for each in found):
+        sys.exit(1)
 
 
 def _target(url: str | None, archive: Path | None) -> Target | None:

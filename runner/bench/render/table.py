@@ -20,6 +20,7 @@ SERVER_HEADS = (
     "memory",
 )
 _PHASES = ("preprocess", "inference", "postprocess")
+COMPARED_HEADS = ("load", "figure", "before", "after", "change for the better", "")
 _NAMES = ("p50", "p90", "p95", "p99", "p99.9")
 NOTHING = "-"
 
@@ -81,6 +82,11 @@ def _model(model: dict[str, object]) -> str:
 def ms(value: float) -> str:
     """Milliseconds with three digits that count."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def figure(value: float) -> str:
+    """Any figure with three digits that count."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def rate(value: float) -> str:

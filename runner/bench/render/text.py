@@ -10,7 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from runner.bench.render.table import HEADS, SERVER_HEADS, facts, rows, server_rows
+from runner.bench.compare import Difference
+from runner.bench.render.table import COMPARED_HEADS, HEADS, SERVER_HEADS, facts, figure, rows, server_rows
 from runner.bench.report import Report
 
 _WIDE = 200
@@ -30,6 +31,34 @@ def text(report: Report) -> str:
     for sentence in report.notes:
         console.print(f"note      {sentence}", markup=False)
     return out.getvalue().rstrip("\n")
+
+
+def comparison(found: Sequence[Difference], tolerance: float) -> str:
+    """What changed, a line per figure; what is beyond the tolerance is marked."""
+    lines = [
+        (
+            each.level,
+            each.figure,
+            *map(figure, (each.before, each.after)),
+            f"{-each.worse:+.1%}",
+            _verdict(each, tolerance),
+        )
+        for each in found
+    ]
+    out = io.StringIO()
+    console = Console(file=out, width=_WIDE, force_terminal=sys.stdout.isatty(), highlight=False, soft_wrap=True)
+    console.print(_table(COMPARED_HEADS, lines))
+    return out.getvalue().strip("\n")
+
+
+def _verdict(each: Difference, tolerance: float) -> str:
+    if each.is_beyond(tolerance):
+        return "worse" if each.is_sure else "worse, too few rounds to be sure"
+    if not each.can_be_sure:
+        return "too few rounds to be sure"
+    if not each.is_sure:
+        return "within what rounds differ"
+    return "within the tolerance" if abs(each.worse) <= tolerance else "better" if each.worse < 0 else "worse"
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
