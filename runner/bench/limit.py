@@ -16,7 +16,7 @@ from runner.bench.report import Level, Limit
 from runner.local import order, settled
 from runner.offline.process import LoadedModel
 
-_SECONDS = 1.0
+_SECONDS, _FIRST = 1.0, 0.1
 
 
 def measure(
@@ -56,9 +56,9 @@ def _written(inputs: Inputs, folder: Path) -> list[tuple[Path, str]]:
 
 
 def _rate(models: Sequence[LoadedModel], pool: ThreadPoolExecutor, batch: int) -> float:
-    """All of them at the same time, as in the server."""
-    times = pool.map(lambda model: model.milliseconds(batch, _SECONDS), models)
-    return sum((batch * 1000 / milliseconds for milliseconds in times), 0.0)
+    """All of them at the same time, as in the server; what the first batch of a size costs is not in it."""
+    list(pool.map(lambda model: model.rate(batch, _FIRST), models))
+    return sum(pool.map(lambda model: model.rate(batch, _SECONDS), models), 0.0)
 
 
 def batch_of(level: Level) -> int | None:

@@ -64,6 +64,14 @@ class Child:
             times.append(self._answered(batch, stage) * 1000)
         return statistics.median(times)
 
+    def rate(self, batch: int, seconds: float) -> float:
+        """Rows a second in batches of that size, over so many seconds: slow batches count as long as they take."""
+        rows, started = 0, time.perf_counter()
+        while (passed := time.perf_counter() - started) < seconds:
+            self._answered(batch)
+            rows += batch
+        return rows / passed
+
     def outputs(self, file: str) -> int:
         """Keep what the model answers to one sample in a safetensors file; how many tensors."""
         kept: list[torch.Tensor] = []

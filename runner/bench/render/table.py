@@ -51,7 +51,7 @@ def _server_row(level: Level) -> tuple[str, ...] | None:
     cores, memory = NOTHING, NOTHING
     if processes is not None:
         cores, memory = f"{processes.cores:.2f}", console.size(processes.pss or processes.rss)
-    times = (ms(server.queue_ms), *phases, ms(server.handler_ms), ms(server.other_ms))
+    times = (ms(server.queue_ms), *phases, ms(server.handler_ms), ms(max(server.other_ms, 0.0)))
     return (level.name, *times, f"{server.mean_batch:.1f}", cores, memory)
 
 
