@@ -7,6 +7,7 @@ from pathlib import Path
 
 from archiver.errors import CannotWrite
 from runner.bench.render.markdown import markdown
+from runner.bench.render.page import page
 from runner.bench.render.table_csv import ab_report_csv, rounds_csv
 from runner.bench.report import Report, plain
 
@@ -20,6 +21,7 @@ def write(report: Report, folder: Path) -> list[Path]:
         "report.md": markdown(report),
         "rounds.csv": rounds_csv(report),
         "ab_report.csv": ab_report_csv(report),
+        "report.html": page(report),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

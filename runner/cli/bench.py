@@ -50,7 +50,7 @@ _CONCURRENCY = "1,16,64"
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a config key; repeatable.")
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option("--no-limit", is_flag=True, help="Do not measure the handler alone.")
-@click.option("--report", "folder", type=click.Path(path_type=Path), help="Write JSON, Markdown and CSV there.")
+@click.option("--report", "folder", type=click.Path(path_type=Path), help="Write HTML, JSON, Markdown and CSV there.")
 @click.option(
     "--compare",
     "compared",
