@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from archiver.errors import CannotWrite
@@ -11,18 +12,27 @@ from runner.bench.render.page import page
 from runner.bench.render.table_csv import ab_report_csv, rounds_csv
 from runner.bench.report import Report, plain
 
-JSON = "report.json"
+JSON, AB = "report.json", "ab_report.csv"
 
 
 def write(report: Report, folder: Path) -> list[Path]:
     """report.json first: it holds everything, the others are made of it. Raises CannotWrite."""
     texts = {
         JSON: json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n",
+        "report.html": page(report),
         "report.md": markdown(report),
         "rounds.csv": rounds_csv(report),
-        "ab_report.csv": ab_report_csv(report),
-        "report.html": page(report),
+        AB: ab_report_csv([report]),
     }
+    return _write(texts, folder)
+
+
+def write_all(reports: Sequence[Report], folder: Path) -> list[Path]:
+    """What several benches have in common: TorchServe's table, a line per level. Raises CannotWrite."""
+    return _write({AB: ab_report_csv(reports)}, folder)
+
+
+def _write(texts: Mapping[str, str], folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [_written(folder / name, text) for name, text in texts.items()]

@@ -140,6 +140,11 @@ class Report(msgspec.Struct, rename="camel", kw_only=True):
         """Levels with at least one round."""
         return [level for level in self.levels if level.rounds]
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether any measured request failed."""
+        return any(level.failures for level in self.measured)
+
 
 def read(path: Path) -> Report:
     """Of a file, or of the folder that `--report` filled. Raises NotFound, NoReport."""

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from archiver import __version__
 from archiver.errors import ArchiveError, UsageError
 from archiver.store import Unpacked, unpack
-from runner.asking import Target, post
+from runner.asking import post
 from runner.bench import limit, machine, notes
+from runner.bench.asked import Asked
 from runner.bench.inputs import Inputs, of_archive, of_path
 from runner.bench.probe import Probe
 from runner.bench.report import Report
 from runner.bench.rounds import Rounds
-from runner.bench.sender import Generator, Way, ceiling, requests_of
+from runner.bench.sender import Generator, ceiling, requests_of
 from runner.bench.server import Server
 from runner.deploying import existing
 from runner.settings import declared
@@ -26,24 +26,6 @@ from runner.settings import declared
 _SECONDS = 60.0
 #: Connections of the ceiling for an open loop.
 _SOME = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the command line asks for. `arguments` and `flags`: the same settings for the server's command line and
-    as config values; `url`: a server that runs already."""
-
-    archive: Path | None
-    url: Target | None
-    ways: tuple[Way, ...]
-    repeats: int
-    input: Path | None
-    content_type: str | None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    arguments: tuple[str, ...] = ()
-    flags: Mapping[str, Any] = field(default_factory=dict)
-    trust: bool = False
-    limit: bool = True
 
 
 class Bench:

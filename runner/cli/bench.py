@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import console
-from archiver.errors import ArchiveError, UsageError
-from runner.asking import Target, target_of
+from archiver.errors import ArchiveError
 from runner.cli.overrides import overrides
 
 if TYPE_CHECKING:
+    from runner.bench.asked import Asked
     from runner.bench.report import Report
-    from runner.bench.sender import Way
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 _CONCURRENCY = "1,16,64"
@@ -89,33 +88,98 @@ def bench(
     """Measure a model under load: throughput, latencies, where the time goes, and how near the model's own speed.
 
     Starts a server of ARCHIVE and stops it in the end, or asks the one at --url. The load comes from a process of its
-    own. Ctrl-C ends it and keeps what was measured. The exit code is 1 when a request failed.
+    own. Ctrl-C ends it and keeps what was measured. The exit code is 1 when a request failed. A YAML file of
+    TorchServe's benchmark in place of ARCHIVE measures every combination that it declares.
     """
     if compared is not None:
         _compare(*compared, tolerance, as_json)
         return
-    from runner.bench.run import Asked, Bench
+    from runner.bench.asked import Asked, header_of, serve_arguments, target_at, ways_of
     from runner.bench.sender import Way
 
     named = {} if workers is None else {"minWorkers": workers, "maxWorkers": workers}
     asked = Asked(
         archive=archive,
-        url=_target(url, archive),
-        ways=_ways(concurrency, rate, Way(None, None, connections, warmup, duration, requests, timeout)),
+        url=target_at(url, archive),
+        ways=ways_of(concurrency, rate, Way(None, None, connections, warmup, duration, requests, timeout)),
         repeats=repeats,
         input=source,
         content_type=content_type,
-        headers=dict(map(_header, headers)),
-        arguments=_arguments(workers, settings, trust),
+        headers=dict(map(header_of, headers)),
+        arguments=serve_arguments(workers, settings, trust),
         flags=overrides(named, settings),
         trust=trust,
         limit=not no_limit,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if archive is not None and archive.suffix in (".yaml", ".yml"):
+        _measure_all(archive, asked, folder, as_json)
+    else:
+        _measure(asked, folder, as_json)
+
+
+def _measure(asked: Asked, folder: Path | None, as_json: bool) -> None:
+    """Print first, then write: a full disk does not cost what was measured. Raises ArchiveError, exits with 1."""
+    from runner.bench.files import write
+    from runner.bench.report import plain
+
+    report = _measured(asked)
+    if as_json:
+        console.out_json(plain(report))
+    else:
+        _print(report)
+    for file in write(report, folder) if folder is not None else ():
+        console.note(f"{file}")
+    if report.stopped is not None:
+        raise ArchiveError(f"ended early, what was measured is above: {report.stopped}")
+    if report.has_failures:
+        sys.exit(1)
+
+
+def _measure_all(plan: Path, common: Asked, folder: Path | None, as_json: bool) -> None:
+    """Every bench of a plan. One that cannot be measured is told, and the others go on."""
+    from runner.bench.files import write, write_all
+    from runner.bench.plan import cases
+    from runner.bench.report import plain
+
+    found, failed = {}, False
+    for case in cases(plan, common):
+        console.note(console.bold(case.name))
+        try:
+            found[case.name] = report = _measured(case.asked)
+        except ArchiveError as error:
+            console.show_error(error)
+            failed = True
+            continue
+        if not as_json:
+            _print(report)
+        if folder is not None:
+            write(report, folder / case.name)
+            write_all(list(found.values()), folder)
+        failed = failed or report.has_failures
+        if report.stopped is not None:
+            raise ArchiveError(f"{case.name} ended early, what was measured is above: {report.stopped}")
+    if as_json:
+        console.out_json({name: plain(report) for name, report in found.items()})
+    if failed:
+        sys.exit(1)
+
+
+def _measured(asked: Asked) -> Report:
+    from runner.bench.run import Bench
+
     with console.working() as told:
-        measured = Bench(asked, told)
-        measured.run()
-    _show(measured.report, folder, as_json)
+        bench = Bench(asked, told)
+        bench.run()
+    if not bench.report.measured:
+        raise ArchiveError(f"nothing was measured: {bench.report.stopped or 'no round had a request'}")
+    return bench.report
+
+
+def _print(report: Report) -> None:
+    from runner.bench.render.text import text
+
+    console.out(text(report))
 
 
 def _compare(before: Path, after: Path, tolerance: float, as_json: bool) -> None:
@@ -136,76 +200,4 @@ def _compare(before: Path, after: Path, tolerance: float, as_json: bool) -> None
     for sentence in unlike(one, other):
         console.note(f"note: {sentence}")
     if any(each.is_beyond(tolerance) for each in found):
-        sys.exit(1)
-
-
-def _target(url: str | None, archive: Path | None) -> Target | None:
-    if url is None:
-        if archive is None:
-            raise UsageError("nothing to measure", hint="archive bench model.mar, or --url URL --input FILE")
-        return None
-    target = target_of(url if "://" in url else f"http://{url}", "", 0, None)
-    if target.scheme != "http":
-        raise UsageError("the load generator speaks plain HTTP only", hint="--url http://…")
-    if target.path != "/":
-        return target
-    if archive is None:
-        raise UsageError(f"{url} does not say which model", hint=f"--url {target.address}/predictions/NAME")
-    from archiver.store import unpack
-
-    return target_of(f"{target.address}/predictions/{unpack(archive).manifest.model_name}", "", 0, None)
-
-
-def _ways(concurrency: str | None, rate: str | None, common: Way) -> tuple[Way, ...]:
-    from dataclasses import replace
-
-    if concurrency is None and rate is None:
-        concurrency = _CONCURRENCY
-    if rate is not None and common.count is not None:
-        raise UsageError("--requests is for a closed loop; an open one lasts --duration")
-    closed = [replace(common, concurrency=int(n)) for n in _numbers("--concurrency", concurrency, whole=True)]
-    return (*closed, *(replace(common, rate=each) for each in _numbers("--rate", rate, whole=False)))
-
-
-def _numbers(option: str, text: str | None, *, whole: bool) -> list[float]:
-    try:
-        found = [float(int(part) if whole else float(part)) for part in (text or "").split(",") if part.strip()]
-    except ValueError:
-        found = [0.0]
-    if any(not 0 < each < float("inf") for each in found) or (text is not None and not found):
-        raise UsageError(f"{option} {text}: expected numbers above 0 with commas", hint=f"{option} {_CONCURRENCY}")
-    return found
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition(":")
-    if not separator or not name.strip() or "\n" in text or "\r" in text:
-        raise UsageError(f"--header {text!r}: expected 'NAME: VALUE'")
-    return name.strip(), value.strip()
-
-
-def _arguments(workers: int | None, settings: tuple[str, ...], trust: bool) -> tuple[str, ...]:
-    """For `archive serve`."""
-    count = [] if workers is None else ["--workers", str(workers)]
-    sets = [word for setting in settings for word in ("--set", setting)]
-    return (*count, *sets, *(["--trust"] if trust else []))
-
-
-def _show(report: Report, folder: Path | None, as_json: bool) -> None:
-    """Print first, then write: a full disk does not cost what was measured."""
-    from runner.bench.files import write
-    from runner.bench.render.text import text
-    from runner.bench.report import plain
-
-    if not report.measured:
-        raise ArchiveError(f"nothing was measured: {report.stopped or 'no round had a request'}")
-    if as_json:
-        console.out_json(plain(report))
-    else:
-        console.out(text(report))
-    for file in write(report, folder) if folder is not None else ():
-        console.note(f"{file}")
-    if report.stopped is not None:
-        raise ArchiveError(f"ended early, what was measured is above: {report.stopped}")
-    if any(level.failures for level in report.measured):
         sys.exit(1)

@@ -60,7 +60,7 @@ def linear(title: str, values: Sequence[float]) -> Axis:
 def logarithmic(title: str, values: Sequence[float]) -> Axis:
     """Around the values above 0, by powers of ten with their 2 and 5."""
     above = [value for value in values if value > 0] or [1.0]
-    places = range(math.floor(math.log10(min(above))), math.ceil(math.log10(max(above))) + 1)
+    places = range(math.floor(math.log10(min(above))) - 1, math.ceil(math.log10(max(above))) + 1)
     every = [digit * 10.0**place for place in places for digit in (1, 2, 5)]
     low = max([each for each in every if each <= min(above)], default=every[0])
     high = min([each for each in every if each >= max(above) and each > low], default=every[-1])

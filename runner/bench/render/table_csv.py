@@ -43,9 +43,9 @@ def _round(level: Level, number: int, figures: RoundFigures) -> dict[str, Any]:
     }
 
 
-def ab_report_csv(report: Report) -> str:
+def ab_report_csv(reports: Sequence[Report]) -> str:
     """As TorchServe's benchmark writes it. Latencies are whole milliseconds there, fractions here."""
-    return _csv([_as_torchserve(report, level) for level in report.measured])
+    return _csv([_as_torchserve(report, level) for report in reports for level in report.measured])
 
 
 def _as_torchserve(report: Report, level: Level) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_csv_has_a_line_per_round():
 
 
 def test_ab_report_has_torchserve_s_columns():
-    lines = ab_report_csv(make_report(Made((190.0, 200.0), failures=(("status 503", 10),)))).splitlines()
+    lines = ab_report_csv([make_report(Made((190.0, 200.0), failures=(("status 503", 10),)))]).splitlines()
     assert lines[0] == TORCHSERVE_COLUMNS
     (line,) = csv.DictReader(lines)
     assert (line["TS throughput"], line["TS latency P99"], line["Requests"]) == ("195.0", "9.0", "2000")
@@ -77,7 +77,7 @@ def test_ab_report_has_torchserve_s_columns():
 def test_a_report_of_nothing_is_no_lines():
     empty = make_report()
     empty.levels = []
-    assert (rounds_csv(empty), ab_report_csv(empty)) == ("", "")
+    assert (rounds_csv(empty), ab_report_csv([empty])) == ("", "")
 
 
 def test_a_full_disk_is_said_and_leaves_no_part_of_a_file(tmp_path):
