@@ -124,6 +124,8 @@ def _measure(asked: Asked, folder: Path | None, as_json: bool) -> None:
     from runner.bench.report import plain
 
     report = _measured(asked)
+    if not report.measured:
+        raise ArchiveError(f"nothing was measured: {report.stopped or 'no round had a request'}")
     if as_json:
         console.out_json(plain(report))
     else:
@@ -151,6 +153,8 @@ def _measure_all(plan: Path, common: Asked, folder: Path | None, as_json: bool) 
             console.show_error(error)
             failed = True
             continue
+        if not report.measured:
+            raise ArchiveError(f"{case.name}: nothing was measured: {report.stopped or 'no round had a request'}")
         if not as_json:
             _print(report)
         if folder is not None:
@@ -171,8 +175,6 @@ def _measured(asked: Asked) -> Report:
     with console.working() as told:
         bench = Bench(asked, told)
         bench.run()
-    if not bench.report.measured:
-        raise ArchiveError(f"nothing was measured: {bench.report.stopped or 'no round had a request'}")
     return bench.report
 
 

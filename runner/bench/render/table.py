@@ -65,8 +65,8 @@ def facts(report: Report) -> list[tuple[str, str]]:
         speeds = ", ".join(f"{rate(each)}/s at batch {size}" for size, each in report.limit.rows_per_second.items())
         what.append(("limit", f"the handler alone, offline: {speeds}"))
     if report.ceiling:
-        ceilings = ", ".join(f"{rate(each)}/s with {size}" for size, each in report.ceiling.items())
-        what.append(("generator", f"its own ceiling, connections to a server with nothing behind it: {ceilings}"))
+        ceilings = ", ".join(f"{rate(each)}/s at {size}" for size, each in report.ceiling.items())
+        what.append(("generator", f"its own ceiling, by connections to a server with nothing behind it: {ceilings}"))
     where = f"{machine['processor']}, {machine['cores']} cores, load average {machine['loadAverage']:g} before"
     return [*what, ("machine", where)]
 
@@ -75,8 +75,12 @@ def _model(model: dict[str, object]) -> str:
     name = " ".join(str(model[key]) for key in ("name", "version") if model.get(key))
     if not model.get("device"):
         return name or "unknown"
-    workers = f"{model['workers']} worker{'s' if model['workers'] != 1 else ''} × {model['threads']} threads"
-    return f"{name}, {workers} on {model['device']}, batches up to {model['batchSize']}"
+    size = f"{_many(model['workers'], 'worker')} × {_many(model['threads'], 'thread')} on {model['device']}"
+    return f"{name}, {size}, batches up to {model['batchSize']}"
+
+
+def _many(count: object, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def ms(value: float) -> str:

@@ -30,7 +30,7 @@ def text(report: Report) -> str:
         console.print(_table(SERVER_HEADS, server))
     for sentence in report.notes:
         console.print(f"note      {sentence}", markup=False)
-    return out.getvalue().rstrip("\n")
+    return _trimmed(out.getvalue())
 
 
 def comparison(found: Sequence[Difference], tolerance: float) -> str:
@@ -48,7 +48,12 @@ def comparison(found: Sequence[Difference], tolerance: float) -> str:
     out = io.StringIO()
     console = Console(file=out, width=_WIDE, force_terminal=sys.stdout.isatty(), highlight=False, soft_wrap=True)
     console.print(_table(COMPARED_HEADS, lines))
-    return out.getvalue().strip("\n")
+    return _trimmed(out.getvalue())
+
+
+def _trimmed(shown: str) -> str:
+    """Without the blanks that fill a table's lines."""
+    return "\n".join(line.rstrip() for line in shown.splitlines()).strip("\n")
 
 
 def _verdict(each: Difference, tolerance: float) -> str:

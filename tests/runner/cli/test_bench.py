@@ -64,3 +64,25 @@ def test_nobody_at_the_address(sample):
     done = bench("--url", f"http://127.0.0.1:{port}/predictions/m", "-i", sample)
     assert done.exit_code == 1
     assert done.stderr.startswith(f"error: no answer from http://127.0.0.1:{port}: nothing listens there")
+
+
+def test_a_bench_of_a_plan_that_cannot_be_measured_is_told_and_the_others_go_on(tmp_path):
+    make_archive(tmp_path)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("echo: {one: {url: echo.mar}, two: {url: echo.mar}}")
+    done = bench(plan)
+    assert done.exit_code == 1
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("hint")]
+    assert lines == [
+        "echo-one",
+        "error: the archive has no sample to send",
+        "echo-two",
+        "error: the archive has no sample to send",
+    ]
+
+
+def test_a_plan_that_makes_no_sense_is_told_before_anything_starts(tmp_path):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("echo: {one: {url: nix.mar}}")
+    done = bench(plan)
+    assert (done.exit_code, done.stderr) == (1, f"error: {plan} names nix.mar, which is not there\n")
