@@ -47,12 +47,17 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The requests of the measured part, by the moment they were meant to be sent. Seconds on one clock."""
+    """The requests of the measured part, by the moment they were meant to be sent. Seconds on one clock.
+
+    `came`: when successful answers came in it, also to requests that were sent before it: the server's work does not
+    begin with ours.
+    """
 
     intended: Floats
     sent: Floats
     done: Floats
     outcomes: npt.NDArray[np.int16]
+    came: Floats
     begin: float
     end: float
 
@@ -72,8 +77,7 @@ class Samples:
 
     def throughput(self) -> float:
         """Successful answers a second that came in the measured part."""
-        came = self.answered & (self.done >= self.begin) & (self.done <= self.end)
-        return float(came.sum()) / self.seconds if self.seconds > 0 else 0.0
+        return len(self.came) / self.seconds if self.seconds > 0 else 0.0
 
     def milliseconds(self) -> Floats:
         """Latencies from the intended moment, rising."""
@@ -97,17 +101,18 @@ class Samples:
 
 
 def samples(ended: Ended) -> Samples:
-    """The measured part of a round; the warm-up's requests are left out, those that came in without one are not."""
-    intended = np.frombuffer(ended.intended)
-    measured = intended >= ended.begin
-    return Samples(
-        intended[measured],
-        np.frombuffer(ended.sent)[measured],
-        np.frombuffer(ended.done)[measured],
-        np.frombuffer(ended.outcomes, np.int16)[measured],
-        ended.begin,
-        ended.end,
-    )
+    """What a generator sent back."""
+    intended, sent, done = (np.frombuffer(each) for each in (ended.intended, ended.sent, ended.done))
+    return cut(intended, sent, done, np.frombuffer(ended.outcomes, np.int16), ended.begin, ended.end)
+
+
+def cut(
+    intended: Floats, sent: Floats, done: Floats, outcomes: npt.NDArray[np.int16], begin: float, end: float
+) -> Samples:
+    """The measured part of a whole round, its warm-up included."""
+    came = done[(outcomes >= 200) & (outcomes < 300) & (done >= begin) & (done <= end)]
+    measured = intended >= begin
+    return Samples(intended[measured], sent[measured], done[measured], outcomes[measured], came, begin, end)
 
 
 def percentile(rising: Floats, percent: float) -> float:
@@ -136,12 +141,16 @@ def timeline(of: Samples, slices: int = 40) -> list[Moment]:
     if of.seconds <= 0:
         return []
     edges = np.linspace(of.begin, of.end, slices + 1)
+    came, _ = np.histogram(of.came, edges)
     places = np.digitize(of.done, edges) - 1
     width = of.seconds / slices
-    return [_moment(of, places == number, number * width, width) for number in range(slices)]
+    return [
+        _moment(of, places == number, number * width, int(count) / width)
+        for number, count in enumerate(came.tolist())
+    ]
 
 
-def _moment(of: Samples, inside: npt.NDArray[np.bool_], at: float, width: float) -> Moment:
+def _moment(of: Samples, inside: npt.NDArray[np.bool_], at: float, throughput: float) -> Moment:
     latencies = np.sort((of.done - of.intended)[inside & of.answered] * 1000)
     p99 = percentile(latencies, 99) if len(latencies) else None
-    return Moment(at, len(latencies) / width, p99, int((inside & ~of.answered).sum()))
+    return Moment(at, throughput, p99, int((inside & ~of.answered).sum()))

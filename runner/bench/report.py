@@ -78,10 +78,17 @@ class Level(msgspec.Struct, rename="camel"):
 
     @property
     def name(self) -> str:
+        """As tables call it."""
         return f"{self.concurrency} at a time" if self.rate is None else f"{self.rate:g}/s"
 
     @property
+    def typical(self) -> RoundFigures:
+        """The round with the median throughput."""
+        return sorted(self.rounds, key=lambda each: each.throughput)[len(self.rounds) // 2]
+
+    @property
     def throughput(self) -> Spread:
+        """Over the rounds."""
         return spread([each.throughput for each in self.rounds])
 
     def latency(self, name: str) -> Spread | None:
@@ -91,6 +98,7 @@ class Level(msgspec.Struct, rename="camel"):
 
     @property
     def failures(self) -> dict[str, int]:
+        """Of all rounds, by kind."""
         total: dict[str, int] = {}
         for each in self.rounds:
             for kind, count in each.failures.items():
@@ -99,6 +107,7 @@ class Level(msgspec.Struct, rename="camel"):
 
     @property
     def requests(self) -> int:
+        """Of all rounds."""
         return sum(each.requests for each in self.rounds)
 
     @property

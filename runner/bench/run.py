@@ -16,7 +16,7 @@ from runner.bench import limit, machine, notes
 from runner.bench.asked import Asked
 from runner.bench.inputs import Inputs, of_archive, of_path
 from runner.bench.probe import Probe
-from runner.bench.report import Report
+from runner.bench.report import Limit, Report
 from runner.bench.rounds import Rounds
 from runner.bench.sender import Generator, ceiling, requests_of
 from runner.bench.server import Server
@@ -78,28 +78,32 @@ class Bench:
 
     def _find_limit(self) -> None:
         """Only where the server was ours: elsewhere the model may run on another machine."""
-        sizes = {limit.batch_of(level) or 0 for level in self.report.measured} - {0}
-        if not self._asked.limit or self._asked.url is not None or self._opened is None or not sizes:
+        sizes = {size for level in self.report.measured if (size := limit.batch_of(level)) is not None}
+        if not self._asked.limit or self._asked.url is not None or self.report.stopped is not None or not sizes:
             return
         self._told("the model's own speed, without a server")
-        model = self.report.model
-        with tempfile.TemporaryDirectory(prefix="archive-bench-") as folder:
-            try:
-                self.report.limit = limit.measure(
-                    self._opened,
-                    self._asked.flags,
-                    workers=model.get("workers", 1),
-                    threads=model.get("threads", 1),
-                    batches=sizes,
-                    inputs=self._inputs,
-                    folder=Path(folder),
-                    trusted=self._asked.trust,
-                )
-            except ArchiveError as error:
-                self.report.notes.append(f"the model's own speed could not be measured: {error}")
-                return
+        try:
+            found = self._limit_at(sizes)
+        except ArchiveError as error:
+            self.report.notes.append(f"the model's own speed could not be measured: {error}")
+            return
+        self.report.limit = found
         for level in self.report.measured:
-            level.limit = self.report.limit.rows_per_second.get(str(limit.batch_of(level)))
+            level.limit = found.rows_per_second.get(str(limit.batch_of(level)))
+
+    def _limit_at(self, batches: set[int]) -> Limit:
+        assert self._opened is not None, "this is a bug: a server was started of no archive"
+        with tempfile.TemporaryDirectory(prefix="archive-bench-") as folder:
+            return limit.measure(
+                self._opened,
+                self._asked.flags,
+                workers=self.report.model["workers"],
+                threads=self.report.model["threads"],
+                batches=batches,
+                inputs=self._inputs,
+                folder=Path(folder),
+                trusted=self._asked.trust,
+            )
 
 
 def _inputs(asked: Asked, opened: Unpacked | None) -> Inputs:

@@ -119,8 +119,7 @@ def _trade(levels: Sequence[Level]) -> str:
 def _timeline(levels: Sequence[Level], *, latency: bool) -> str:
     drawn = []
     for number, level in enumerate(levels):
-        chosen = sorted(level.rounds, key=lambda each: each.throughput)[len(level.rounds) // 2]
-        told = [(each.at, each.p99 if latency else each.throughput) for each in chosen.timeline]
+        told = [(each.at, each.p99 if latency else each.throughput) for each in level.typical.timeline]
         drawn.append(Series(level.name, number, [(at, value) for at, value in told if value is not None]))
     every = [point for each in drawn for point in each.points]
     values = [value for _, value in every]

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from archiver.cli import console
 from runner.bench.figures import Spread
-from runner.bench.report import Level, Report
+from runner.bench.report import Level, Processes, Report
 
 HEADS = ("load", "requests/s", "± of rounds", "p50", "p90", "p95", "p99", "p99.9", "failed", "of limit")
-SERVER_HEADS = (
-    "load",
-    "queue",
-    "preprocess",
-    "inference",
-    "postprocess",
-    "handler",
-    "other",
-    "batch",
-    "cores",
-    "memory",
-)
 _PHASES = ("preprocess", "inference", "postprocess")
+SERVER_HEADS = ("load", "queue", *_PHASES, "handler", "other", "batch", "cores", "memory", "GPU")
 COMPARED_HEADS = ("load", "figure", "before", "after", "change for the better", "")
 _NAMES = ("p50", "p90", "p95", "p99", "p99.9")
 NOTHING = "-"
@@ -43,16 +32,22 @@ def server_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def _server_row(level: Level) -> tuple[str, ...] | None:
-    chosen = sorted(level.rounds, key=lambda each: each.throughput)[len(level.rounds) // 2]
-    server, processes = chosen.server, chosen.processes
+    server = level.typical.server
     if server is None:
         return None
     phases = [ms(server.phases_ms[name]) if name in server.phases_ms else NOTHING for name in _PHASES]
-    cores, memory = NOTHING, NOTHING
-    if processes is not None:
-        cores, memory = f"{processes.cores:.2f}", console.size(processes.pss or processes.rss)
     times = (ms(server.queue_ms), *phases, ms(server.handler_ms), ms(max(server.other_ms, 0.0)))
-    return (level.name, *times, f"{server.mean_batch:.1f}", cores, memory)
+    return (level.name, *times, f"{server.mean_batch:.1f}", *_taken(level.typical.processes))
+
+
+def _taken(processes: Processes | None) -> tuple[str, str, str]:
+    """Cores, memory, and the GPUs' part of the time with their memory."""
+    if processes is None:
+        return (NOTHING, NOTHING, NOTHING)
+    gpu = NOTHING
+    if processes.gpu_percent is not None and processes.gpu_bytes is not None:
+        gpu = f"{processes.gpu_percent:.0f}%, {console.size(processes.gpu_bytes)}"
+    return (f"{processes.cores:.2f}", console.size(processes.pss or processes.rss), gpu)
 
 
 def facts(report: Report) -> list[tuple[str, str]]:

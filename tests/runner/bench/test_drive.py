@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.bench.drive import Drive, Window
-from runner.bench.figures import Samples, percentile
+from runner.bench.figures import cut, percentile
 from runner.bench.outcome import Failure
 from runner.bench.pace import Closed, Open
 from runner.bench.schedule import poisson
@@ -77,7 +77,7 @@ def driven(server, pace, begin=0.0, end=10.0, timeout=30.0):
     drive.run()
     ledger = drive.ledger
     arrays = [np.array(each) for each in (ledger.intended, ledger.sent, ledger.done)]
-    return Samples(*arrays, np.array(ledger.outcomes, np.int16), begin, end), drive
+    return cut(*arrays, np.array(ledger.outcomes, np.int16), begin, end), drive
 
 
 STALL = (5.0, 6.0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.bench.figures import Samples, percentile, samples, shape, spread, summary, timeline
+from runner.bench.figures import cut, percentile, samples, shape, spread, summary, timeline
 from runner.bench.messages import Ended
 
 VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=200).map(lambda each: np.sort(np.array(each)))
@@ -15,7 +15,7 @@ VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=200).map(lambda each: 
 
 def taken(intended, done, outcomes, begin=0.0, end=10.0):
     arrays = [np.array(each, dtype=float) for each in (intended, intended, done)]
-    return Samples(*arrays, np.array(outcomes, np.int16), begin, end)
+    return cut(*arrays, np.array(outcomes, np.int16), begin, end)
 
 
 @given(VALUES, st.floats(0.001, 100))
@@ -53,6 +53,12 @@ def test_answers_after_the_end_have_latencies_but_are_no_throughput():
     found = taken([1.0, 9.9], [1.1, 10.4], [200, 200])
     assert found.throughput() == 0.1
     assert found.milliseconds().round(6).tolist() == [100.0, 500.0]
+
+
+def test_the_server_s_work_does_not_begin_with_ours():
+    found = taken([-3.0, 1.0, 8.0], [4.0, 9.0, 15.0], [200, 200, 200])
+    assert found.throughput() == 0.2, "sent before and answered within counts; answered after the end does not"
+    assert found.intended.tolist() == [1.0, 8.0]
 
 
 def test_quick_refusals_do_not_make_latencies_look_better():

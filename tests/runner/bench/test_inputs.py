@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from archiver.errors import NotFound
+from archiver.extras import Extra
+from archiver.pack import create
 from archiver.store import unpack
 from runner.bench.inputs import Input, NoInput, of_archive, of_path
-from tests.builders import make_archive
+from tests.builders import make_archive, make_project
 
 
 def test_a_file_is_one_request_with_the_type_of_its_suffix(tmp_path):
@@ -32,8 +36,12 @@ def test_json_lines_are_a_request_each(tmp_path):
 
 
 def test_an_archive_s_samples_come_before_its_warm_up_input(tmp_path):
-    with_warmup = unpack(make_archive(tmp_path / "one", extra={"w.json": "[1]"}), cache=tmp_path / "cache")
-    assert [each.body for each in of_archive(with_warmup, "w.json", None).each] == [b"[1]"]
+    (tmp_path / "s.json").write_text("[2]")
+    project = make_project(tmp_path, extra={"w.json": "[1]"})
+    sampled = replace(project, samples=(Extra("s.json", tmp_path),))
+    for made, bodies in ((project, [b"[1]"]), (sampled, [b"[2]"])):
+        opened = unpack(create(made, force=True).path, cache=tmp_path / "cache")
+        assert [each.body for each in of_archive(opened, "w.json", None).each] == bodies
 
 
 def test_an_archive_without_a_sample_says_what_to_do(tmp_path):

@@ -47,7 +47,7 @@ def test_the_terminal_shows_a_line_per_level_and_what_the_server_says():
     lines = [" ".join(line.split()) for line in shown.splitlines()]
     assert "16 at a time 200 10% 2.00 5.00 7.00 9.00 15.2 0 0.50" in lines
     assert "50/s 50.0 0% 2.00 5.00 7.00 9.00 15.2 0 0.12" in lines
-    assert "16 at a time 0.50 - 1.10 - 1.20 0.50 4.0 0.90 200.0 MB" in lines
+    assert "16 at a time 0.50 - 1.10 - 1.20 0.50 4.0 0.90 200.0 MB -" in lines
     assert lines[-1] == "note a note"
 
 
