@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# For each target of `make fuzz`.
+FUZZ_SECONDS ?= 60
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-interop check bench bench-optimise clean
+.PHONY: demo test test-slow test-interop chaos soak fuzz check bench bench-optimise clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -24,7 +26,18 @@ test-slow: $(READY)
 
 test-interop: $(READY)
 	tests/interop/setup.sh
-	TORCHSERVE_BIN=.venv-interop/bin $(BIN)/python -m pytest -m interop tests/interop
+	TORCHSERVE_BIN=.venv-interop/bin MODEL_SIGNING_BIN=.venv-interop/signing/bin $(BIN)/python -m pytest -m interop tests/interop
+
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos
+
+soak: $(READY)
+	$(BIN)/python -m tests.chaos.soak
+
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m pytest tests/fuzz/openapi.py
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -41,4 +54,4 @@ bench-optimise: $(READY)
 	$(BIN)/python benchmarks/optimise.py --model resnet50
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .import_linter_cache

@@ -20,7 +20,7 @@ from archiver.containers.formats import open_source, stem
 from archiver.containers.source import Extent, Source
 from archiver.containers.streams import until_end
 from archiver.errors import ArchiveError, DamagedArchive, NotFound
-from archiver.manifest import LARGEST, MANIFEST, Manifest, digest, parse, synthesise
+from archiver.manifest import LARGEST, MANIFEST, SIGNATURE, Manifest, digest, parse, synthesise
 from archiver.progress import Advance, Progress, silent
 
 #: What `verify` reports: code → what it means. Rules that refuse an archive are in safety.RULES.
@@ -56,8 +56,12 @@ class Archive:
         self._entries = {entry.name: entry for entry in source.listing.entries if entry.is_file}
         self.has_manifest = MANIFEST in self._entries
         self.manifest = self._read_manifest(name or stem(path))
-        if self.manifest.is_own and self.kind != "directory":
+        if self.kind == "directory":
+            return
+        # Also of a foreign archive: whoever signed it vouches for its members, so that nothing else may be in it.
+        if self.manifest.is_own or SIGNATURE in self._entries:
             safety.check_profile(source.listing, limits)
+        if self.manifest.is_own:
             safety.check_content(source.listing, {file.path: file.size for file in self.manifest.files})
 
     @classmethod

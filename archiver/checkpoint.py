@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 #: Kinds of checkpoint → what people call them.
@@ -11,6 +11,7 @@ KINDS = {
     "state-dict": "state dict",
     "torchscript": "TorchScript",
     "pt2": "torch.export program",
+    "aotinductor": "compiled code of AOTInductor",
     "safetensors": "safetensors",
     "onnx": "ONNX",
     "shared-library": "shared library",
@@ -30,19 +31,30 @@ def kind(path: Path) -> str:
         head = file.read(_HEAD)
     if head[:4] == b"PK\x03\x04":
         return _kind_of_zip(path)
-    return next((name for name, matches in _SIGNS if matches(head, path.suffix)), "unknown")
+    return kind_of_head(head, path.suffix)
+
+
+def kind_of_head(head: bytes, suffix: str) -> str:
+    """The kind of a file that is no zip, by its first bytes and its name's ending."""
+    return next((name for name, matches in _SIGNS if matches(head, suffix)), "unknown")
 
 
 def _kind_of_zip(path: Path) -> str:
-    """torch's own zips: all names share one root folder, named after the file that was saved."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2] for name in archive.namelist()}
+            return kind_of_members(archive.namelist())
     except zipfile.BadZipFile:
         return "unknown"
+
+
+def kind_of_members(members: Collection[str]) -> str:
+    """The kind of a zip with these members: torch puts them below one folder, named after the file saved."""
+    names = {name.partition("/")[2] for name in members}
+    if any(name.startswith("data/aotinductor/") for name in names):
+        return "aotinductor"
     if "archive_format" in names or any(name.startswith("models/") for name in names):
         return "pt2"
-    if "serialized_exported_program.json" in names:
+    if "serialized_exported_program.json" in names or "serialized_exported_program.json" in members:
         return "pt2"
     if "constants.pkl" in names or any(name.startswith("code/") for name in names):
         return "torchscript"

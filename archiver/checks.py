@@ -26,6 +26,7 @@ CODES = {
     "model-file/syntax": "the model file does not parse",
     "model-file/no-class": "the model file defines no class",
     "checkpoint/needs-model-file": "a built-in handler cannot load bare weights without a model file",
+    "pickle/refused": "a file wants more than torch's weights_only list when it is unpickled: it needs --trust",
     "labels/invalid": "index_to_name.json is no label mapping",
     "sample/invalid": "a sample input that ends in .json is no JSON",
     "project/missing-file": "a file that is named does not exist",
@@ -75,6 +76,18 @@ def _check_checkpoint(project: Project, members: Sequence[Member]) -> Iterator[F
         yield _error("checkpoint/needs-model-file", Where(typed.shown), message, "--model-file FILE.py")
 
 
+def _check_pickles(project: Project, members: Sequence[Member]) -> Iterator[Finding]:
+    """TorchServe loads such files; here they need trust, so that it is no error to pack them."""
+    from archiver.scan.scan import scan_files
+
+    report = scan_files(project.target, ((member.name, member.source) for member in members))
+    typed = {member.name: str(member.source) for member in members}
+    hint = "`archive serve` takes it with --trust only; `archive scan` shows it all"
+    for found in report.refused:
+        message = f"wants more than torch's weights_only list allows: {found.wants()}"
+        yield Finding("pickle/refused", Severity.WARNING, Where(typed[found.root]), message, hint)
+
+
 def _check_config(project: Project, members: Sequence[Member]) -> Iterator[Finding]:
     if project.config is None or not project.config.path.is_file():
         return
@@ -107,6 +120,7 @@ _CHECKS: tuple[Callable[[Project, Sequence[Member]], Iterator[Finding]], ...] = 
     _check_handler,
     _check_model_file,
     _check_checkpoint,
+    _check_pickles,
     _check_config,
     _check_labels,
     _check_samples,

@@ -1,4 +1,4 @@
-"""What is different between two archives: manifest fields, config keys, files by digest."""
+"""What is different between two archives: manifest fields, config keys, required packages, files by digest."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from archiver import sbom
 from archiver.archive import Archive, MemberInfo
-from archiver.manifest import MANIFEST
+from archiver.manifest import MANIFEST, SBOM
 
 #: Sections of the comparison, in the order they are shown.
-SECTIONS = ("manifest", "config", "files")
+SECTIONS = ("manifest", "config", "packages", "files")
 
 
 class _Absent:
@@ -40,6 +41,7 @@ def compare(old: Archive, new: Archive) -> list[Change]:
     return [
         *_changes("manifest", _manifest(old), _manifest(new)),
         *_changes("config", _config(old), _config(new)),
+        *_changes("packages", _packages(old), _packages(new)),
         *_files(old, new),
     ]
 
@@ -74,11 +76,17 @@ def _config(archive: Archive) -> dict[str, Any]:
     return flat(read_source(data, archive.manifest.config_file or "").values)
 
 
+def _packages(archive: Archive) -> dict[str, Any]:
+    """Versions of what is required. An archive without a bill of materials says nothing of them."""
+    has_bill = any(member.name == SBOM for member in archive.members)
+    return dict(sbom.libraries_of(archive.read(SBOM))) if has_bill else {}
+
+
 def _files(old: Archive, new: Archive) -> list[Change]:
-    """Digests of the files that differ; the manifest has its own section."""
+    """Digests of the files that differ; the manifest and what is made from it have their own sections."""
     olds, news = ({member.name: member for member in archive.members} for archive in (old, new))
     changes = []
-    for name in sorted({*olds, *news} - {MANIFEST}):
+    for name in sorted({*olds, *news} - {MANIFEST, SBOM}):
         one, other = olds.get(name), news.get(name)
         prints = (_fingerprint(old, one, other), _fingerprint(new, other, one))
         if prints[0] != prints[1]:

@@ -12,7 +12,9 @@ place that prints one and picks the exit code.
     ├── OutputExists                 refuses to overwrite
     ├── CannotWrite                  disk full, read-only, permission
     ├── RefusedArchive               breaks a safety rule; names the entry and the rule
+    ├── UntrustedSignature           is not signed by anybody whose signature counts
     ├── DamagedArchive               truncated or not what it says it is
+    ├── UntrustedPickle              holds pickles that torch's weights_only list refuses
     └── ServeFailed                  the server could not become ready
 """
 
@@ -24,6 +26,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from archiver.config.findings import Finding
 
+#: Refusals that an error names; `archive scan` names all.
+_SHOWN = 5
 #: What to install for a command that needs more than the base install: importable name → extra.
 EXTRAS = {
     "torch": "serve",
@@ -42,8 +46,10 @@ EXTRAS = {
     "transformers": "text",
     "tokenizers": "text",
     "PIL": "vision",
+    "captum": "explain",
     "grpc": "grpc",
     "google": "grpc",
+    "cryptography": "sign",
 }
 
 
@@ -125,10 +131,33 @@ class RefusedArchive(ArchiveError):
         super().__init__(f"refusing to open `{archive}`: {message} [{code}]", hint=hint)
 
 
+class UntrustedSignature(ArchiveError):
+    """Its signature is missing, wrong, or by somebody whose signature does not count. Nothing of it was unpacked."""
+
+    def __init__(self, code: str, archive: str, message: str, *, hint: str) -> None:
+        self.code = code
+        super().__init__(f"refusing to serve `{archive}`: {message} [{code}]", hint=hint)
+
+
 class DamagedArchive(ArchiveError):
     """The file is truncated, altered or no archive at all."""
 
     code = "archive/damaged"
+
+
+class UntrustedPickle(ArchiveError):
+    """The archive wants more than torch's `weights_only` list when it is loaded, and nobody trusts it. Nothing of it
+    was run. `refusals`: each an entry and what it wants.
+    """
+
+    code = "archive/untrusted-pickle"
+
+    def __init__(self, archive: str, refusals: Sequence[str]) -> None:
+        more = f", and {len(refusals) - _SHOWN} more" if len(refusals) > _SHOWN else ""
+        super().__init__(
+            f"`{archive}` wants more than torch's weights_only list allows: {'; '.join(refusals[:_SHOWN])}{more}",
+            hint=f"`archive scan {archive}` shows all of it; if you trust whoever made it, add --trust",
+        )
 
 
 class ServeFailed(ArchiveError):

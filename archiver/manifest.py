@@ -1,7 +1,8 @@
 """Manifest ⇄ MAR-INF/MANIFEST.json, every generation of it.
 
 The upper part is TorchServe's, field for field; its reader (Gson) and its handlers (`json.load`) ignore the rest: at
-the top `specificationVersion`, `files`, `build`, `precompiled`, `parent` and `report`, inside `model` `handlerClass`.
+the top `specificationVersion`, `license`, `files`, `build`, `precompiled`, `parent` and `report`, inside `model`
+`handlerClass`.
 Archives older than TorchServe 0.2 carry a `specificationVersion` of "1.0" too; ours are known by their `files`.
 
 A handler given as `file.py:Class` is written as `handler: file.py` plus `handlerClass: Class`: TorchServe takes
@@ -24,14 +25,21 @@ from archiver.safety import refuse
 #: The folder of an archive that belongs to the archive itself.
 MAR_INF = "MAR-INF"
 MANIFEST = f"{MAR_INF}/MANIFEST.json"
+#: Made over all other members, and no part of the content: signing an archive leaves its digest as it is.
+SIGNATURE = f"{MAR_INF}/model.sig"
+#: The bill of materials. It is made from the other members, and listed like them.
+SBOM = f"{MAR_INF}/sbom.cdx.json"
 SPECIFICATION = "2.0"
 #: The role of files that were compiled from the others, and their folder: below it one per key.
 PRECOMPILED = "precompiled"
 COMPILED_CODE = f"{MAR_INF}/precompiled"
+#: The role of the bill of materials.
+BILL = "sbom"
 #: A manifest beyond this many bytes is no manifest.
 LARGEST = 4 << 20
 
-_CREATED = "%d/%m/%Y %H:%M:%S"
+#: `createdOn` as TorchServe writes it.
+CREATED = "%d/%m/%Y %H:%M:%S"
 _EPOCH_1980 = 315_532_800
 _HANDLERS = ("handler.py", "service.py", "inference.py")
 _WEIGHTS = (".pt", ".pth", ".safetensors", ".pt2", ".onnx", ".so", ".bin")
@@ -71,6 +79,7 @@ class Manifest:
     specification_version: str | None = None
     description: str | None = None
     envelope: str | None = None
+    license: str | None = None
     files: tuple[FileEntry, ...] = ()
     build: Mapping[str, str] = field(default_factory=dict)
     precompiled: tuple[Mapping[str, Any], ...] = ()
@@ -88,8 +97,10 @@ class Manifest:
         return dict(self.raw) or self.to_json()
 
     def content(self) -> str | None:
-        """Digest of what the archive was made of, without compiled code: that is made from it. None when foreign."""
-        own = [(file.path, file.sha256) for file in self.files if file.role != PRECOMPILED]
+        """Digest of what the archive was made of, without compiled code and the bill of materials: they are made
+        from it. None when foreign."""
+        made = (PRECOMPILED, BILL)
+        own = [(file.path, file.sha256) for file in self.files if file.role not in made]
         return digest(own) if own else None
 
     def roles(self) -> dict[str, str]:
@@ -115,6 +126,7 @@ class Manifest:
         document = {
             "createdOn": self.created_on,
             "description": self.description,
+            "license": self.license,
             "runtime": self.runtime,
             "model": model,
             "archiverVersion": self.archiver_version,
@@ -164,7 +176,7 @@ def created_on(source_date_epoch: str | None) -> str:
     """
     try:
         seconds = int(source_date_epoch) if source_date_epoch else _EPOCH_1980
-        return datetime.fromtimestamp(seconds, timezone.utc).strftime(_CREATED)
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime(CREATED)
     except (ValueError, OverflowError, OSError):
         message = f"SOURCE_DATE_EPOCH is {source_date_epoch!r}, not a number of seconds since 1970"
         raise UsageError(message) from None
@@ -178,9 +190,20 @@ def parse(data: bytes, archive: str) -> Manifest:
         raise _broken(archive, f"is no JSON: {error}") from error
     except RecursionError as error:
         raise _broken(archive, "is nested too deeply") from error
+    if b"\\u" in data and not _is_text(raw):
+        raise _broken(archive, "escapes half a character, which is no text")
     if not isinstance(raw, dict) or not isinstance(raw.get("model"), dict):
         raise _broken(archive, "has no `model` mapping")
     return _from_json(raw, archive)
+
+
+def _is_text(raw: Any) -> bool:
+    r"""JSON may escape a lone surrogate (`\\ud800`), which nobody can write, print or name a file after."""
+    try:
+        json.dumps(raw, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def synthesise(name: str, members: Collection[str]) -> Manifest:
@@ -201,12 +224,13 @@ def synthesise(name: str, members: Collection[str]) -> Manifest:
 
 
 def digest(files: Iterable[tuple[str, str]]) -> str:
-    """Digest of an archive's content: sha256 over its sorted `sha256  name` lines, the manifest's included.
+    """Digest of an archive's content: sha256 over its sorted `sha256  name` lines, the manifest's included, a
+    signature's not.
 
     It does not depend on how the members are packed. In an unpacked archive it is what this prints:
-    `find * -type f | LC_ALL=C sort | xargs sha256sum | sha256sum`.
+    `find * -type f ! -path MAR-INF/model.sig | LC_ALL=C sort | xargs sha256sum | sha256sum`.
     """
-    lines = sorted((name.encode("utf-8", "surrogateescape"), sha) for name, sha in files)
+    lines = sorted((name.encode("utf-8", "surrogateescape"), sha) for name, sha in files if name != SIGNATURE)
     whole = b"".join(sha.encode() + b"  " + name + b"\n" for name, sha in lines)
     return hashlib.sha256(whole).hexdigest()
 
@@ -233,6 +257,7 @@ def _from_json(raw: dict[str, Any], archive: str) -> Manifest:
         archiver_version=_text(raw, "archiverVersion", archive),
         specification_version=_text(raw, "specificationVersion", archive),
         description=description,
+        license=_text(raw, "license", archive),
         files=_files(raw.get("files"), archive),
         build=_build(raw.get("build")),
         precompiled=_precompiled(raw.get("precompiled"), archive),

@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from archiver import __version__
+from archiver import __version__, sbom
 from archiver.checks import UNPACKABLE, check, names_class
 from archiver.config.findings import Finding, Severity
 from archiver.containers.draft import cannot_write
 from archiver.containers.formats import FORMATS, Format
 from archiver.containers.source import Sink
 from archiver.errors import ArchiveError, InvalidInput, OutputExists
-from archiver.manifest import MANIFEST, FileEntry, Manifest, created_on, digest, with_files
+from archiver.manifest import BILL, MANIFEST, SBOM, FileEntry, Manifest, created_on, digest, with_files
 from archiver.members import Member, plan
 from archiver.progress import Advance, Progress, silent
 from archiver.project import Project, Typed, candidates
@@ -77,6 +77,7 @@ def write(
     """
     with publishing(form, target) as sink, progress(f"packing {target.name}", _total(members)) as advance:
         files = [_write(sink, member, advance) for member in members]
+        files.append(_write_sbom(sink, with_files(manifest, files), members))
         whole = with_files(manifest, files)
         listed = [*((file.path, file.sha256) for file in files), _write_manifest(sink, whole)]
     return whole, digest(listed)
@@ -186,13 +187,24 @@ class _Digest:
             self._behind.result()
 
 
+def _write_sbom(sink: Sink, manifest: Manifest, members: Sequence[Member]) -> FileEntry:
+    """The last member but the manifest, which lists it."""
+    texts = (b"".join(_chunks(member)) for member in members if member.role == "requirements")
+    data = sbom.to_bytes(manifest, b"\n".join(texts).decode("utf-8-sig", "replace"), _installed)
+    return FileEntry(SBOM, len(data), _put(sink, SBOM, data), BILL)
+
+
 def _write_manifest(sink: Sink, manifest: Manifest) -> tuple[str, str]:
     """The last member; its name and digest."""
-    data = manifest.to_bytes()
-    sink.begin(MANIFEST, len(data))
+    return MANIFEST, _put(sink, MANIFEST, manifest.to_bytes())
+
+
+def _put(sink: Sink, name: str, data: bytes) -> str:
+    """A member from memory; its digest."""
+    sink.begin(name, len(data))
     sink.write(data)
     sink.end()
-    return MANIFEST, hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(data).hexdigest()
 
 
 def _manifest(project: Project) -> Manifest:
@@ -210,6 +222,7 @@ def _manifest(project: Project) -> Manifest:
         created_on=created_on(os.environ.get("SOURCE_DATE_EPOCH")),
         archiver_version=__version__,
         description=project.description,
+        license=project.license,
         build=_build(project.base),
     )
 
@@ -235,15 +248,16 @@ def _build(base: Path) -> dict[str, str]:
     known = {
         "tool": f"torch-archive {__version__}",
         "python": platform.python_version(),
-        "torch": _torch_version(),
+        "torch": _installed("torch"),
         "gitCommit": _git_commit(base),
     }
     return {key: value for key, value in known.items() if value is not None}
 
 
-def _torch_version() -> str | None:
+def _installed(package: str) -> str | None:
+    """Its version in this environment."""
     try:
-        return metadata.version("torch")
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 

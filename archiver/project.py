@@ -45,6 +45,7 @@ KEYS = {
     "name": "model_name",
     "version": "version",
     "description": "description",
+    "license": "license",
     "checkpoint": "serialized_file",
     "modelFile": "model_file",
     "handler": "handler",
@@ -95,6 +96,7 @@ class Request:
     model_name: str | None = None
     version: str | None = None
     description: str | None = None
+    license: str | None = None
     serialized_file: Typed | None = None
     model_file: Typed | None = None
     handler: Typed | None = None
@@ -124,6 +126,7 @@ class Project:
     archive_format: str
     runtime: str
     description: str | None
+    license: str | None
     checkpoint: Typed | None
     checkpoint_kind: str | None
     model_file: Typed | None
@@ -153,6 +156,7 @@ def from_flags(
     requirements_file: str | Path | None = None,
     config_file: str | Path | None = None,
     description: str | None = None,
+    license: str | None = None,
     folder: Path | None = None,
 ) -> Project:
     """A project from torch-model-archiver's flags, each with its meaning there; relative paths start at the
@@ -254,6 +258,7 @@ def _settle(asked: Request, base: Path) -> Project:
         archive_format=_one_of("format", asked.archive_format),
         runtime=_one_of("runtime", asked.runtime),
         description=asked.description,
+        license=asked.license,
         checkpoint=asked.serialized_file,
         checkpoint_kind=kind,
         model_file=asked.model_file,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from archiver.containers.formats import FORMATS
 from archiver.hashing import sha256_of
-from archiver.manifest import Manifest, digest
+from archiver.manifest import BILL, SBOM, Manifest, digest
 from archiver.members import Member, in_order
 from archiver.pack import write
 from archiver.progress import Progress, silent
@@ -15,12 +15,14 @@ from archiver.safety import UNLISTED
 
 
 def members_of(manifest: Manifest, model_dir: Path) -> list[Member]:
-    """The members of an archive as they lie in its model folder, but for its manifest."""
+    """The members of an archive as they lie in its model folder, but for its manifest and bill of materials, which
+    packing makes anew."""
     if not manifest.is_own:
         return _found(manifest, model_dir)
     return [
         Member(file.path, model_dir / file.path, file.size, file.role, file.path, file.format)
         for file in manifest.files
+        if file.role != BILL
     ]
 
 
@@ -28,7 +30,8 @@ def _found(manifest: Manifest, model_dir: Path) -> list[Member]:
     """The members of a foreign archive: nothing lists them."""
     roles = manifest.roles()
     names = (path.relative_to(model_dir).as_posix() for path in model_dir.rglob("*") if path.is_file())
-    return [member_of(name, model_dir / name, roles.get(name, "extra")) for name in names if name not in UNLISTED]
+    wanted = (name for name in names if name not in (*UNLISTED, SBOM))
+    return [member_of(name, model_dir / name, roles.get(name, "extra")) for name in wanted]
 
 
 def content_of(manifest: Manifest, model_dir: Path) -> str:

@@ -21,7 +21,7 @@ _ELSEWHERE = re.compile(
 def leans_on_files(text: str) -> bool:
     """Whether it may read files beside it (`-r more.txt`, `./some.whl`), so that its text alone does not say what
     will be installed."""
-    return not all(_is_name(line) or _ELSEWHERE.match(line) for line in _lines(text))
+    return not all(_is_name(line) or _ELSEWHERE.match(line) for line in lines(text))
 
 
 def not_installed(model_dir: Path, file: str | None) -> str | None:
@@ -36,13 +36,18 @@ def not_installed(model_dir: Path, file: str | None) -> str | None:
 def missing(text: str) -> list[str]:
     """The packages that it names and that are not installed here, in its order. Lines with markers may not be meant
     for this machine and are left out; versions are pip's to compare."""
-    found = (_NAMED.match(line) for line in _lines(text) if ";" not in line)
+    found = (_NAMED.match(line) for line in lines(text) if ";" not in line)
     return [match[1] for match in found if match and _is_name(match.string) and not _is_installed(match[1])]
 
 
+def name_of(line: str) -> str | None:
+    """The package that a line names; pip takes anything else for a file, a folder or an address."""
+    match = _NAMED.match(line)
+    return match[1] if match and not line.split()[0].lower().endswith(_FILES) else None
+
+
 def _is_name(line: str) -> bool:
-    """pip takes anything else for a file, a folder or an address."""
-    return bool(_NAMED.match(line)) and not line.split()[0].lower().endswith(_FILES) and not _RELATIVE.search(line)
+    return name_of(line) is not None and not _RELATIVE.search(line)
 
 
 def _is_installed(name: str) -> bool:
@@ -53,7 +58,7 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def _lines(text: str) -> Iterator[str]:
+def lines(text: str) -> Iterator[str]:
     """The lines that say something: continued ones joined, comments off."""
     joined = re.sub(r"\\\r?\n", " ", text)
     for line in joined.splitlines():

@@ -8,8 +8,8 @@ Plan:
   1. BOUNDS: how many entries, how many bytes.
   2. ENTRY rules look at one entry: its name, kind, encryption, ratio, both of its headers.
   3. LIST rules look at all entries together: duplicates, collisions, overlaps.
-  4. PROFILE rules hold archives made by this tool to the strict profile they were written in: nothing before,
-     between or after the entries (TorchServe's reader stops silently at gaps and extracts hidden entries).
+  4. PROFILE rules hold archives made or signed by this tool to the strict profile they were written in: nothing
+     before, between or after the entries (TorchServe's reader stops silently at gaps and extracts hidden entries).
   5. CONTENT rules compare the list with the manifest's `files`.
 
 Sources: shared/reference archive-format 5.2; PyPI's zip checks after CVE-2025-54368; CVE-2024-0450 (overlap).
@@ -55,7 +55,7 @@ RULES = {
     "archive/size-mismatch": "sizes are those of the manifest's `files`",
 }
 
-#: Members that the manifest does not list: itself, and a signature made over it.
+#: Members that the manifest does not list: itself, and a signature made over it (manifest.SIGNATURE).
 UNLISTED = frozenset({"MAR-INF/MANIFEST.json", "MAR-INF/model.sig"})
 
 _UNICODE_PATH = 0x7075
@@ -349,7 +349,7 @@ def check(listing: Listing, limits: Limits) -> None:
 
 
 def check_profile(listing: Listing, limits: Limits) -> None:
-    """Apply the rules of the strict profile to an archive that says it was made by this tool."""
+    """Apply the rules of the strict profile to an archive that says it was made by this tool, or that is signed."""
     _apply(PROFILE, listing, limits)
 
 

@@ -21,14 +21,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from archiver.archive import Archive
 from archiver.containers.formats import stem
-from archiver.errors import CannotWrite
+from archiver.errors import CannotWrite, DamagedArchive
 from archiver.manifest import MANIFEST, Manifest, digest, parse
 from archiver.progress import Progress, silent
 from archiver.unpack import unpack_into
@@ -42,6 +42,10 @@ _SEEN = "seen"
 _FILLING = ".filling-"
 #: Seconds; a folder younger than this may not have its lock yet.
 _ABANDONED_AFTER = 60
+
+
+#: Asked before an archive is unpacked: the digest of the content that may be; raises ArchiveError to refuse it.
+Gate = Callable[[Archive], str]
 
 
 class Lease:
@@ -93,19 +97,26 @@ def cache_root() -> Path:
 
 
 def unpack(
-    path: Path, *, cache: Path | None = None, max_size: int = MAX_SIZE, progress: Progress = silent
+    path: Path,
+    *,
+    cache: Path | None = None,
+    max_size: int = MAX_SIZE,
+    progress: Progress = silent,
+    gate: Gate | None = None,
 ) -> Unpacked:
     """The model folder of an archive, unpacked unless it is there already; then others beyond `max_size` bytes go.
 
-    A plain folder is served in place; hashing it leaves it in the page cache for the workers.
+    A plain folder is served in place; hashing it leaves it in the page cache for the workers. With a `gate` the
+    archive is opened each time, and what was unpacked is what the gate has let pass.
 
-    Raises NotFound, DamagedArchive, RefusedArchive; CannotWrite where the cache is read-only or full.
+    Raises NotFound, DamagedArchive, RefusedArchive; CannotWrite where the cache is read-only or full; and what the
+    gate raises.
     """
     if path.is_dir():
-        return _in_place(path)
+        return _in_place(path, gate)
     root = (cache or cache_root()).absolute()
     try:
-        return _known(path, root) or _new(path, root, max_size, progress)
+        return (None if gate else _known(path, root)) or _new(path, root, max_size, progress, gate)
     except OSError as error:
         message = f"cannot unpack {path} to {root}: {error.strerror or error}"
         raise CannotWrite(message, hint=f"point {CACHE_VARIABLE} to a folder with room to write") from error
@@ -137,8 +148,10 @@ def prune(max_size: int, *, cache: Path | None = None) -> list[Stored]:
     return removed
 
 
-def _in_place(path: Path) -> Unpacked:
+def _in_place(path: Path, gate: Gate | None) -> Unpacked:
     with Archive.open(path) as archive:
+        if gate is not None:
+            gate(archive)
         return Unpacked(archive.root.absolute(), archive.manifest, archive.digest, archive.config_text(), Lease(None))
 
 
@@ -152,12 +165,12 @@ def _known(path: Path, root: Path) -> Unpacked | None:
     return None if lease is None else _opened(path, root / _MODELS / found, found, lease)
 
 
-def _new(path: Path, root: Path, max_size: int, progress: Progress) -> Unpacked:
+def _new(path: Path, root: Path, max_size: int, progress: Progress, gate: Gate | None) -> Unpacked:
     with Archive.open(path) as archive:
-        claimed = archive.claimed_digest
+        claimed = gate(archive) if gate else archive.claimed_digest
         lease = _leased(root / _MODELS / claimed) if claimed else None
         if claimed is None or lease is None:
-            claimed, lease = _filled(archive, root, progress)
+            claimed, lease = _filled(archive, root, progress, claimed)
             prune(max_size, cache=root)
     _remember(path, root, claimed)
     return _opened(path, root / _MODELS / claimed, claimed, lease)
@@ -171,8 +184,8 @@ def _opened(path: Path, folder: Path, found: str, lease: Lease) -> Unpacked:
         return Unpacked(archive.root, archive.manifest, found, archive.config_text(), lease)
 
 
-def _filled(archive: Archive, root: Path, progress: Progress) -> tuple[str, Lease]:
-    """Unpack into a new folder and move it to its digest."""
+def _filled(archive: Archive, root: Path, progress: Progress, claimed: str | None) -> tuple[str, Lease]:
+    """Unpack into a new folder and move it to its digest, which must be the claimed one."""
     models = root / _MODELS
     models.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = Path(tempfile.mkdtemp(prefix=_FILLING, dir=models))
@@ -180,6 +193,8 @@ def _filled(archive: Archive, root: Path, progress: Progress) -> tuple[str, Leas
     fcntl.flock(lock, fcntl.LOCK_SH)
     try:
         found = digest(unpack_into(archive, folder, progress))
+        if claimed not in (None, found):
+            raise DamagedArchive("changed while it was being unpacked", where=str(archive.path))
         target = models / found
         return found, _moved(folder, target, lock)
     except BaseException:

@@ -22,6 +22,8 @@ from archiver.cli import COMMANDS, main  # noqa: E402 - the checkout first, an i
 from archiver.config.codes import CODES  # noqa: E402
 from archiver.config.schema import load, properties  # noqa: E402
 from archiver.config.wording import expected, typed  # noqa: E402
+from archiver.scan import found  # noqa: E402
+from archiver.signing import verify  # noqa: E402
 from archiver.workflow import spec as workflow  # noqa: E402
 
 EXAMPLES = ROOT / "tests" / "examples" / "invalid"
@@ -33,7 +35,13 @@ README_KEYS = (
 MORE_CODES = (
     ("Workflows", "What is wrong with the spec of a workflow archive.", workflow.CODES),
     ("Packing", "What `archive create` finds before it writes.", checks.CODES),
+    ("Scans", "Verdicts of `archive scan`, the worst first.", found.VERDICTS),
     ("Damaged archives", "What `archive verify` finds.", archive.CODES),
+    (
+        "Signatures",
+        "What `archive verify --key` finds and `archive serve --require-signature` refuses.",
+        verify.CODES,
+    ),
     ("Refused archives", "The rules that every archive keeps; one that breaks a rule is not opened.", safety.RULES),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from archiver.manifest import MANIFEST, Manifest
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
 from archiver.repack import members_of
-from archiver.store import Unpacked, unpack
+from archiver.scan.scan import scan_folder
+from archiver.store import Gate, Unpacked, unpack
 from runner import wire
 from runner.metrics import Metrics
 from runner.pool.control import Order
@@ -110,7 +111,8 @@ class _Opened:
 
 class Deployer:
     """What every deployment of one server shares. `flags`: config keys of the command line; `envelope`: for archives
-    that name none."""
+    that name none; `metrics_defined`: units, types and dimensions of handlers' metrics; `gate`: which archives are
+    opened at all."""
 
     def __init__(
         self,
@@ -121,6 +123,8 @@ class Deployer:
         *,
         trust: bool,
         envelope: str | None = None,
+        metrics_defined: Sequence[wire.MetricDefinition] = (),
+        gate: Gate | None = None,
         progress: Progress = silent,
     ) -> None:
         self._homes = homes
@@ -129,14 +133,20 @@ class Deployer:
         self._defaults = defaults
         self._envelope = envelope
         self._trust = trust
+        self._metrics_defined = metrics_defined
+        self._gate = gate
         self._progress = progress
 
     async def prepare(self, order: Order, *, at_startup: bool = False) -> Deployment:
         """A deployment whose workers are not started, and which nobody can find yet.
 
-        Raises what opening an archive raises, InvalidInput for its config, and ServeFailed.
+        Raises what opening an archive raises, UntrustedPickle, UntrustedSignature, InvalidInput for its config, and
+        ServeFailed.
         """
-        opened = await asyncio.to_thread(_open, order, self._progress)
+        opened = await asyncio.to_thread(_open, order, self._gate, self._progress)
+        if not self._trusts_pickles:
+            report = await asyncio.to_thread(scan_folder, order.path, opened.unpacked.model_dir)
+            report.require_safe()
         for finding in opened.declared.ignored:
             log.warning("%s; ignored, as TorchServe does", finding)
         home = await self._homes.of(opened.name, opened.unpacked, opened.preload)
@@ -144,11 +154,18 @@ class Deployer:
             deployment = self._planned(opened, home, await home.platform(), at_startup)
             if deployment.placement.kind == "cuda":
                 free = await asyncio.to_thread(free_memory)
-                check_fit(deployment.model.name, deployment.placement.devices, opened.weights, free)
+                spread = deployment.model.config.parallel.accelerators
+                check_fit(deployment.model.name, deployment.placement.all_devices, opened.weights // spread, free)
         except BaseException:
             await home.close()
             raise
         return deployment
+
+    @property
+    def _trusts_pickles(self) -> bool:
+        """Whether pickles may do what torch's weights_only list does not: the operator's word, or a signature that is
+        trusted, without which nothing has come in here."""
+        return self._trust or self._gate is not None
 
     def _planned(self, opened: _Opened, home: Home, platform: Platform, at_startup: bool) -> Deployment:
         manifest, name = opened.unpacked.manifest, opened.name
@@ -162,7 +179,8 @@ class Deployer:
         model = Model(name, manifest.model_version, config, counters)
         document = _document(manifest, opened.order)
         seat = self._seats(model, opened.unpacked, document, placement, platform)
-        compiled = config.pt2.compile is not None and config.pt2.compile.enable
+        # A model that is spread over processes is not compiled, see Session.
+        compiled = config.pt2.compile is not None and config.pt2.compile.enable and config.parallel.processes == 1
         # A worker that takes another one's place does not have its sequences' state.
         background = compiled and config.pt2.background and config.sequences is None
         supervisor = Supervisor(
@@ -220,12 +238,15 @@ class Deployer:
             device=placement.devices[number],
             threads=placement.threads,
             cpus=list(cpus) if cpus is not None else None,
-            trusted=self._trust,
+            trusted=self._trusts_pickles,
             envelope=unpacked.manifest.envelope or self._envelope,
             digest=unpacked.manifest.content() or unpacked.digest,
             compile_cache=str(compiled_root()),
             # Its handler runs as well: whoever named the archive trusts it.
             precompiled=True,
+            world=model.config.parallel.processes if model.config.parallel.torchrun else 0,
+            visible=list(placement.spans[number]),
+            metrics=[*self._metrics_defined],
         )
 
 
@@ -247,9 +268,9 @@ def _extended(placement: Placement, config: ModelConfig, platform: Platform, num
     return replace(wider, threads=placement.threads)
 
 
-def _open(order: Order, progress: Progress) -> _Opened:
+def _open(order: Order, gate: Gate | None, progress: Progress) -> _Opened:
     """Verify and unpack; the archive's hashes are checked on the way."""
-    unpacked = unpack(order.path, progress=progress)
+    unpacked = unpack(order.path, progress=progress, gate=gate)
     made_here = unpacked.manifest.specification_version is not None and bool(unpacked.manifest.files)
     return _Opened(order, unpacked, declared(unpacked.config_text, f"{order.path}", lenient=not made_here))
 

@@ -24,6 +24,14 @@ _MEGABYTE, _GIGABYTE = 1 << 20, 1 << 30
 _SECONDS = 5
 HOST = socket.gethostname()
 
+#: What is told of the host → its unit.
+HOST_UNITS = {
+    **dict.fromkeys(("CPUUtilization", "MemoryUtilization", "DiskUtilization"), "Percent"),
+    **dict.fromkeys(("MemoryUsed", "MemoryAvailable", "GPUMemoryUsed"), "Megabytes"),
+    **dict.fromkeys(("DiskUsage", "DiskAvailable"), "Gigabytes"),
+    **dict.fromkeys(("GPUMemoryUtilization", "GPUUtilization"), "Percent"),
+}
+
 Gpu = tuple[str, float, float, float]
 
 
@@ -64,29 +72,29 @@ class HostMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         memory, disk = psutil.virtual_memory(), psutil.disk_usage("/")
-        yield self._gauge("CPUUtilization", "Percent", psutil.cpu_percent())
-        yield self._gauge("MemoryUsed", "Megabytes", memory.used / _MEGABYTE)
-        yield self._gauge("MemoryAvailable", "Megabytes", memory.available / _MEGABYTE)
-        yield self._gauge("MemoryUtilization", "Percent", memory.percent)
-        yield self._gauge("DiskUsage", "Gigabytes", disk.used / _GIGABYTE)
-        yield self._gauge("DiskAvailable", "Gigabytes", disk.free / _GIGABYTE)
-        yield self._gauge("DiskUtilization", "Percent", disk.percent)
+        yield self._gauge("CPUUtilization", psutil.cpu_percent())
+        yield self._gauge("MemoryUsed", memory.used / _MEGABYTE)
+        yield self._gauge("MemoryAvailable", memory.available / _MEGABYTE)
+        yield self._gauge("MemoryUtilization", memory.percent)
+        yield self._gauge("DiskUsage", disk.used / _GIGABYTE)
+        yield self._gauge("DiskAvailable", disk.free / _GIGABYTE)
+        yield self._gauge("DiskUtilization", disk.percent)
         yield from self._of_gpus()
 
-    def _gauge(self, name: str, unit: str, value: float) -> Metric:
-        family = GaugeMetricFamily(name, f"{name} ({unit})", labels=("Level", "Hostname"))
+    def _gauge(self, name: str, value: float) -> Metric:
+        family = GaugeMetricFamily(name, f"{name} ({HOST_UNITS[name]})", labels=("Level", "Hostname"))
         family.add_metric(("Host", HOST), value)
         return family
 
     def _of_gpus(self) -> Iterator[Metric]:
         found = self._gpus
         columns = (
-            ("GPUUtilization", "Percent", [busy for _, busy, _, _ in found]),
-            ("GPUMemoryUsed", "Megabytes", [used for _, _, used, _ in found]),
-            ("GPUMemoryUtilization", "Percent", [100 * used / whole for _, _, used, whole in found]),
+            ("GPUUtilization", [busy for _, busy, _, _ in found]),
+            ("GPUMemoryUsed", [used for _, _, used, _ in found]),
+            ("GPUMemoryUtilization", [100 * used / whole for _, _, used, whole in found]),
         )
-        for name, unit, values in columns if found else ():
-            family = GaugeMetricFamily(name, f"{name} ({unit})", labels=("Level", "DeviceId", "Hostname"))
+        for name, values in columns if found else ():
+            family = GaugeMetricFamily(name, f"{name} ({HOST_UNITS[name]})", labels=("Level", "DeviceId", "Hostname"))
             for (index, *_), value in zip(found, values, strict=True):
                 family.add_metric(("Host", index, HOST), value)
             yield family

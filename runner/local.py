@@ -10,6 +10,7 @@ from typing import Any
 
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Origin
+from archiver.errors import ServeFailed
 from archiver.manifest import Manifest
 from runner import wire
 from runner.pool.placement import device_kind
@@ -44,7 +45,11 @@ def settled(text: str | None, file: str, device: str | None, flags: Mapping[str,
 
 
 def order(model_dir: Path, manifest: Manifest, here: Settled, *, trusted: bool) -> wire.Load:
-    """The order to load the model on the first device of its kind."""
+    """The order to load the model on the first device of its kind. Raises ServeFailed for a model that is spread over
+    several processes: this one is alone."""
+    if here.config.parallel.processes > 1:
+        processes = here.config.parallel.processes
+        raise ServeFailed(f"{manifest.model_name} takes {processes} processes (torchrun)", hint="`archive serve` it")
     return wire.Load(
         model_name=manifest.model_name,
         model_version=manifest.model_version,

@@ -1,15 +1,14 @@
 """Every metric's name, labels and buckets; nobody builds one elsewhere.
 
-Counting happens once per answered row on the hot path, so the counters are plain numbers here and become
-Prometheus families only when somebody scrapes. TorchServe's names keep their meaning
-(https://github.com/pytorch/serve/blob/master/ts/configs/metrics.yaml) and are exactly its own; `archive_…` is ours.
+The numbers are those of `runner.counting`; they become Prometheus families only when somebody scrapes. TorchServe's
+names keep their meaning (https://github.com/pytorch/serve/blob/master/ts/configs/metrics.yaml) and are exactly its
+own; `archive_…` is ours.
 """
 
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,108 +21,19 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from runner import wire
-from runner.host_metrics import HOST, HostMetrics, exact
-from runner.scheduling.job import Cause
+from runner.counting import Histogram, ModelMetrics
+from runner.host_metrics import HOST, HOST_UNITS, HostMetrics, exact
 
-_SECONDS = (
-    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
-    *(0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0),
-)
-#: prometheus_client's own bounds, for values of any kind.
-_ANY = (*(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5), *(0.75, 1.0, 2.5, 5.0, 7.5, 10.0))
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _LABELS = ("model_name", "model_version")
-#: A metric's name and its dimensions with their values, sorted.
-_Series = tuple[str, tuple[tuple[str, str], ...]]
+_MILLISECONDS = "In milliseconds."
 
-
-class Histogram:
-    """Counts per bucket and a sum; `observe` costs a bisection."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float, times: int = 1) -> None:
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.total += value * times
-
-    @property
-    def count(self) -> int:
-        return sum(self.counts)
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        """Prometheus' buckets: upper bound → how many were at most that."""
-        running, buckets = 0, []
-        for bound, count in zip([*map(str, map(float, self.bounds)), "+Inf"], self.counts, strict=True):
-            running += count
-            buckets.append((bound, float(running)))
-        return buckets
-
-
-class ModelMetrics:
-    """What one model version has done. An `Observer` of its `Model`."""
-
-    def __init__(self, name: str, version: str) -> None:
-        self.labels = (name, version)
-        self.latency = Histogram(_SECONDS)
-        self.queue = Histogram(_SECONDS)
-        self.rows = Histogram(_ROWS)
-        self.phases: dict[str, Histogram] = {}
-        self.failures = dict.fromkeys(Cause, 0)
-        self.retried_rows = 0
-        self.restarts = 0
-        self.refused = 0
-        self.custom: dict[_Series, wire.Metric] = {}
-        self.distributions: dict[_Series, Histogram] = {}
-        self.last_queue = 0.0
-        self.last_handle = 0.0
-
-    def answered(self, queue: float, total: float) -> None:
-        self.last_queue = queue
-        self.queue.observe(queue)
-        self.latency.observe(total)
-
-    def batch(self, rows: int, seconds: dict[str, float], metrics: list[wire.Metric]) -> None:
-        self.rows.observe(rows)
-        self.last_handle = seconds.get("handle", 0.0)
-        for phase, value in seconds.items():
-            histogram = self.phases.get(phase)
-            if histogram is None:
-                histogram = self.phases[phase] = Histogram(_SECONDS)
-            histogram.observe(value)
-        for metric in metrics:
-            self._add_custom(metric)
-
-    def _add_custom(self, metric: wire.Metric) -> None:
-        key = (metric.name, tuple(sorted(metric.dimensions.items())))
-        if metric.type == "histogram":
-            self.distributions.setdefault(key, Histogram(_ANY)).observe(metric.value)
-            return
-        known = self.custom.get(key)
-        if known is not None and metric.type == "counter":
-            metric.value += known.value
-        self.custom[key] = metric
-
-    def failed(self, cause: Cause) -> None:
-        self.failures[cause] += 1
-
-    def retried(self, rows: int) -> None:
-        self.retried_rows += rows
-
-    def restarted(self) -> None:
-        """A worker is started again after a death or a failed load."""
-        self.restarts += 1
-
-    def turned_away(self) -> None:
-        """A request was refused at the door: queue full."""
-        self.refused += 1
-
-
+#: Units of TorchServe's metrics.yaml.
+TORCHSERVE_UNITS = {
+    **HOST_UNITS,
+    **dict.fromkeys(("Requests2XX", "Requests4XX", "Requests5XX", "ts_inference_requests_total"), "Count"),
+    **dict.fromkeys(("ts_inference_latency_microseconds", "ts_queue_latency_microseconds"), "Microseconds"),
+    **dict.fromkeys(("QueueTime", "WorkerThreadTime", "WorkerLoadTime", "PredictionTime"), "Milliseconds"),
+}
 #: TorchServe's counters of a model version, and how they are read.
 _TORCHSERVE_COUNTERS: dict[str, Callable[[ModelMetrics], float]] = {
     "ts_inference_requests_total": lambda model: model.latency.count + sum(model.failures.values()),
@@ -175,7 +85,8 @@ def _gauge(name: str, text: str, labels: Sequence[str], of: Iterable[tuple[list[
 class Gauges:
     """What a model version is like right now: rows in line, rows without an answer, workers declared and READY.
 
-    `report`: what became of the declared optimisations (`runner.optimize.report`, as plain values).
+    `loads`: seconds that each worker took to load, by its number; `report`: what became of the declared
+    optimisations (`runner.optimize.report`, as plain values).
     """
 
     labels: tuple[str, str]
@@ -183,13 +94,15 @@ class Gauges:
     open: int
     workers: int
     ready: int
+    loads: Mapping[int, float] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
 
 
 class Metrics(Collector):
-    """All models' metrics, as one Prometheus collector."""
+    """All models' metrics, as one Prometheus collector. `counting`: what makes a model version's counters."""
 
-    def __init__(self) -> None:
+    def __init__(self, counting: Callable[[str, str], ModelMetrics] = ModelMetrics) -> None:
+        self._counting = counting
         self._models: dict[tuple[str, str], ModelMetrics] = {}
         self._responses: dict[int, int] = {}
         self.gauges: Iterable[Gauges] = ()
@@ -199,7 +112,7 @@ class Metrics(Collector):
 
     def model(self, name: str, version: str) -> ModelMetrics:
         """The counters of a model version; one that comes back counts on."""
-        return self._models.setdefault((name, version), ModelMetrics(name, version))
+        return self._models.setdefault((name, version), self._counting(name, version))
 
     def response(self, status: int) -> None:
         """An HTTP answer to a prediction has gone out."""
@@ -222,6 +135,12 @@ class Metrics(Collector):
         chosen = CollectorRegistry()
         chosen.register(_Chosen(self._registry, frozenset(names)))
         return generate_latest(chosen)
+
+    def torchserve(self) -> Iterator[Metric]:
+        """Those that TorchServe has, without what handlers measure."""
+        yield from self._as_torchserve()
+        if self._host is not None:
+            yield from self._host.collect()
 
     def collect(self) -> Iterator[Metric]:
         yield from self._times()
@@ -291,9 +210,20 @@ class Metrics(Collector):
             answers = sum(count for status, count in self._responses.items() if status // 100 == first)
             yield exact(f"Requests{first}XX", "Answers to predictions.", host, [(("Host", HOST), float(answers))])
         queue = max((model.last_queue for model in models), default=0.0)
-        yield exact("QueueTime", "Milliseconds.", host, [(("Host", HOST), queue * 1000)])
-        handled = [((model.labels[0], "Model", HOST), model.last_handle * 1000) for model in models]
-        yield exact("PredictionTime", "Milliseconds.", ("ModelName", *host), handled)
+        yield _gauge("QueueTime", _MILLISECONDS, host, [(["Host", HOST], queue * 1000)])
+        aside = max((model.last_took - model.last_handle for model in models), default=0.0)
+        yield _gauge("WorkerThreadTime", _MILLISECONDS, host, [(["Host", HOST], max(0.0, aside) * 1000)])
+        yield _gauge("WorkerLoadTime", _MILLISECONDS, ("WorkerName", *host), self._loads())
+        handled = [([model.labels[0], "Model", HOST], model.last_handle * 1000) for model in models]
+        yield _gauge("PredictionTime", _MILLISECONDS, ("ModelName", *host), handled)
+
+    def _loads(self) -> list[tuple[list[str], float]]:
+        """By TorchServe's name for a worker, with our number where it has a port."""
+        return [
+            ([f"W-{number}-{'_'.join(gauges.labels)}", "Host", HOST], seconds * 1000)
+            for gauges in self.gauges
+            for number, seconds in gauges.loads.items()
+        ]
 
     def _from_handlers(self) -> Iterator[Metric]:
         """Under the name that the handler gave, whatever its kind, with our labels and the host beside its own."""

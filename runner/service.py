@@ -7,90 +7,36 @@ import gc
 import logging
 import resource
 import signal
+import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvloop
 
-from archiver.archive import Archive
-from archiver.errors import ArchiveError, CannotWrite, ServeFailed
+from archiver.errors import CannotWrite, ServeFailed
 from archiver.progress import Progress, silent
-from archiver.workflow.naming import is_workflow
-from runner.deploying import Defaults, Deployer, no_defaults
-from runner.frontend.app import App
-from runner.frontend.control import Actions
-from runner.frontend.cors import Cors
-from runner.frontend.downloads import Downloads
+from runner.deploying import Deployer
+from runner.frontend import exposure
 from runner.frontend.health import Health
-from runner.frontend.http import HttpServer, http_server
-from runner.frontend.listener import Address, Certificate, Listener, Surface
-from runner.frontend.management import Management
-from runner.frontend.predictions import Predictions
+from runner.frontend.listener import Address, Listener, Surface
 from runner.frontend.tokens import KeyFileError, Tokens
-from runner.frontend.workflow_actions import WorkflowActions, models_from
 from runner.host_metrics import HostMetrics
-from runner.metrics import Metrics
+from runner.metrics import Gauges, Metrics
+from runner.metrics_log import MetricsLog
 from runner.pool.control import Control, Order
-from runner.pool.deployment import Deployment
 from runner.pool.homes import Homes
-from runner.pool.registry import DuplicateVersion, Registry
+from runner.pool.registry import Registry
 from runner.pool.spawner import Spawner, process_environment
-from runner.pool.supervisor import LoadError
-from runner.settings import declared, preloads
-from runner.workflow.workflows import DuplicateWorkflow, NodesFailed, Workflows
-
-if TYPE_CHECKING:
-    from runner.frontend.rpc.server import RpcServer
+from runner.server_settings import ServerSettings
+from runner.startup import deploy_all, wanted_modules
+from runner.surfaces import Surfaces
+from runner.workflow.workflows import Workflows
 
 log = logging.getLogger("archive.server")
 
 _FILES = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """How to serve.
-
-    `listeners`: addresses and what each serves, `rpc`: the same for gRPC; `flags`: config keys set on the command
-    line; `defaults`: config keys below every archive's own; `default_versions`: the version of a model that
-    answers when none is asked for; `max_request_size` in bytes; `drain_timeout`: seconds for accepted requests at
-    the end, `unregister_timeout`: when their model is taken out; `trust`: checkpoints may hold pickles beyond
-    torch's weights_only list; `installs`: archives may install what they require; `model_store`: the folder whose
-    archives may be registered over HTTP, `workflow_store`: those of workflows, the model store when None;
-    `registers`: whether they may, `allowed_urls`: prefixes of addresses that they may come from; `key_file`:
-    requests need its keys, new ones are good for `token_minutes`; `open_management`: models may be changed on any
-    address without keys; `envelope`: for archives that name none; `hidden_variables`: workers do not see
-    environment variables that this pattern matches; `host_metrics`: /metrics tells of the machine, too; `on_change`
-    is called when other models are served than before, or other numbers of workers.
-    """
-
-    listeners: Sequence[tuple[Address, frozenset[Surface]]]
-    rpc: Sequence[tuple[Address, frozenset[Surface]]] = ()
-    flags: Mapping[str, Any] = field(default_factory=dict)
-    defaults: Defaults = no_defaults
-    default_versions: Sequence[tuple[str, str]] = ()
-    max_request_size: int = 64_000_000
-    drain_timeout: float = 30.0
-    unregister_timeout: float = 120.0
-    trust: bool = False
-    installs: bool = False
-    model_store: Path | None = None
-    workflow_store: Path | None = None
-    registers: bool = True
-    allowed_urls: Sequence[str] = ()
-    key_file: Path | None = None
-    token_minutes: float = 60.0
-    open_management: bool = False
-    envelope: str | None = None
-    cors: Cors | None = None
-    certificate: Certificate | None = None
-    hidden_variables: str = ""
-    host_metrics: bool = True
-    on_change: Callable[[Registry], None] | None = None
 
 
 class Service:
@@ -100,7 +46,8 @@ class Service:
         self.settings = settings
         self._progress = progress
         self.registry = Registry()
-        self.metrics = Metrics()
+        self._log = _metrics_log(settings)
+        self.metrics = Metrics(self._log.counting) if self._log else Metrics()
         if settings.host_metrics:
             self.metrics.add_host(HostMetrics())
         self.health = Health(self.registry)
@@ -116,34 +63,44 @@ class Service:
 
     async def run(self, archives: Sequence[Order], ready: Callable[[Service], None]) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises ArchiveError when it cannot become ready."""
+        settings = self.settings
+        addresses = [address for address, _ in (*settings.listeners, *settings.rpc)]
+        exposure.check(addresses, has_keys=settings.key_file is not None, insecure=settings.insecure)
         _allow_many_connections()
         with ExitStack() as sockets:
-            for address, surfaces in self.settings.listeners:
+            for address, surfaces in settings.listeners:
                 self.listeners.append(Listener(address, surfaces))
                 sockets.callback(self.listeners[-1].close)
             await self._serve(archives, ready)
+
+    def _gauges(self) -> list[Gauges]:
+        return [deployment.gauges() for deployment in self.registry]
 
     async def _serve(self, archives: Sequence[Order], ready: Callable[[Service], None]) -> None:
         settings = self.settings
         tokens = _tokens(settings)
         self._watch_signals()
         variables = process_environment(settings.hidden_variables)
-        spawner = Spawner(_preloads(archives, installs=settings.installs), variables)
+        spawner = Spawner(wanted_modules(archives, settings.gate, installs=settings.installs), variables)
         homes = Homes(spawner, variables, installs=settings.installs)
         deployer = self._deployer(homes)
         control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed_meanwhile)
-        self.workflows = self._workflows(control)
-        servers = [self._http(listener, control, tokens) for listener in self.listeners]
-        calls = [await self._rpc(address, surfaces, control, tokens) for address, surfaces in settings.rpc]
+        surfaces = Surfaces(settings, self.registry, self.metrics, self.health, control, tokens)
+        self.workflows = surfaces.workflows
+        servers = [surfaces.http(listener) for listener in self.listeners]
+        calls = [await surfaces.rpc(address, served) for address, served in settings.rpc]
+        self.rpc_addresses = [each.address for each in calls]
         spawner.start()
         pairs = zip(servers, self.listeners, strict=True)
         serving = asyncio.gather(*(http.serve(sockets=[listener.sock]) for http, listener in pairs))
         try:
-            if await self._until_stopped(self._deploy_all(archives, deployer)):
+            if await self._until_stopped(deploy_all(archives, deployer, self.registry, surfaces.workflows)):
                 self._choose_defaults()
                 self._changed()
                 self.health.started = True
                 _settle_memory()
+                if self._log is not None:
+                    self._log.start(self.metrics, self._gauges)
                 ready(self)
                 await self._stop.wait()
         finally:
@@ -163,73 +120,10 @@ class Service:
             settings.defaults,
             trust=settings.trust,
             envelope=settings.envelope,
+            metrics_defined=settings.metrics_defined,
+            gate=settings.gate,
             progress=self._progress,
         )
-
-    def _http(self, listener: Listener, control: Control, tokens: Tokens | None) -> HttpServer:
-        """The server of one address. Raises ServeFailed for a certificate that cannot be used."""
-        settings = self.settings
-        _warn_when_open(listener.address, tokens)
-        manages = listener.address.is_local or tokens is not None or settings.open_management
-        app = App(
-            self.registry,
-            self.metrics,
-            self.health,
-            settings.max_request_size,
-            self._actions(control, allowed=manages),
-            tokens,
-            listener.surfaces,
-            settings.cors,
-            self._workflow_actions(allowed=manages),
-        )
-        certificate = settings.certificate if listener.address.secure else None
-        try:
-            return http_server(app, settings.drain_timeout, certificate)
-        except OSError as error:
-            raise ServeFailed(f"the certificate cannot be used: {error}", hint="both files are PEM") from error
-
-    async def _rpc(
-        self, address: Address, surfaces: frozenset[Surface], control: Control, tokens: Tokens | None
-    ) -> RpcServer:
-        """The gRPC server of one address, taking calls."""
-        from runner.frontend.rpc.server import RpcServer
-
-        settings = self.settings
-        manages = address.is_local or tokens is not None or settings.open_management
-        _warn_when_open(address, tokens)
-        predictions = Predictions(self.registry, self.metrics, settings.max_request_size)
-        server = RpcServer(
-            address,
-            surfaces,
-            predictions,
-            Management(self.registry, predictions),
-            self._actions(control, allowed=manages),
-            self.health,
-            tokens,
-            settings.certificate,
-        )
-        await server.start()
-        self.rpc_addresses.append(server.address)
-        return server
-
-    def _actions(self, control: Control, *, allowed: bool) -> Actions:
-        store = self.settings.model_store
-        registers, downloads = self.settings.registers, self._downloads(store)
-        return Actions(control, store, allowed=allowed, registers=registers, downloads=downloads)
-
-    def _downloads(self, store: Path | None) -> Downloads | None:
-        allowed = self.settings.allowed_urls
-        return Downloads(store, allowed) if store is not None and allowed else None
-
-    def _workflows(self, control: Control) -> Workflows:
-        store = self.settings.model_store
-        return Workflows(control, models_from(store, self._downloads(store)), self.settings.unregister_timeout)
-
-    def _workflow_actions(self, *, allowed: bool) -> WorkflowActions:
-        assert self.workflows is not None, "this is a bug: workflows come before their routes"
-        store = self.settings.workflow_store or self.settings.model_store
-        registers, downloads = self.settings.registers, self._downloads(store)
-        return WorkflowActions(self.workflows, store, downloads, allowed=allowed, registers=registers)
 
     def _choose_defaults(self) -> None:
         for name, version in self.settings.default_versions:
@@ -264,44 +158,21 @@ class Service:
             stopped.cancel()
             await asyncio.gather(deploying, stopped, return_exceptions=True)
 
-    async def _deploy_all(self, archives: Sequence[Order], deployer: Deployer) -> None:
-        """Models and workflows beside each other."""
-        models = (self._deploy(order, deployer) for order in archives if not is_workflow(order.path))
-        workflows = (self._deploy_workflow(order) for order in archives if is_workflow(order.path))
-        await asyncio.gather(*models, *workflows)
-
-    async def _deploy_workflow(self, order: Order) -> None:
-        assert self.workflows is not None, "this is a bug: workflows come after their registry"
-        try:
-            await self.workflows.register(order.path, order.name, order.url)
-        except NodesFailed as error:
-            hint = f"its models are looked for in {self.settings.model_store or 'the folder of --model-store'}"
-            raise ServeFailed(str(error), hint=hint) from error
-        except DuplicateWorkflow as error:
-            raise ServeFailed(f"two archives hold the workflow `{error.name}`") from error
-
-    async def _deploy(self, order: Order, deployer: Deployer) -> None:
-        deployment = await deployer.prepare(order, at_startup=True)
-        if order.workers is not None:
-            deployment.start_with(order.workers)
-        try:
-            self.registry.add(deployment)
-        except DuplicateVersion as error:
-            await deployment.supervisor.stop()
-            raise ServeFailed(
-                f"two archives hold model `{error.name}` version {error.version}",
-                hint="give one another name: `archive serve a.mar other=b.mar`",
-            ) from error
-        try:
-            await deployment.supervisor.start()
-        except LoadError as error:
-            raise _load_failed(deployment, error) from error
-        deployment.log_report()
-
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        # Who started us with nohup has decided already.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            in_terminal = sys.stdin is not None and sys.stdin.isatty()
+            loop.add_signal_handler(signal.SIGHUP, self._on_hangup, in_terminal)
+
+    def _on_hangup(self, in_terminal: bool) -> None:
+        """Our terminal has been closed; or somebody means a daemon that reads its files again."""
+        if in_terminal:
+            self._on_signal(signal.SIGHUP)
+        else:
+            log.info("SIGHUP: nothing to read again, serving on; a key file is read whenever it changes")
 
     def _on_signal(self, number: int) -> None:
         self._signals += 1
@@ -326,6 +197,8 @@ class Service:
             deployment.model.stop()
 
     async def _end(self, spawner: Spawner, control: Control) -> None:
+        if self._log is not None:
+            await self._log.stop()
         await asyncio.gather(*(deployment.supervisor.stop() for deployment in self.registry))
         await control.close()
         await spawner.close()
@@ -349,9 +222,11 @@ def run_service(
         loop.close()
 
 
-def _warn_when_open(address: Address, tokens: Tokens | None) -> None:
-    if not address.is_local and tokens is None:
-        log.warning("listening on %s without authentication: whoever reaches it can use it", address)
+def _metrics_log(settings: ServerSettings) -> MetricsLog | None:
+    if settings.metrics_log is None:
+        return None
+    units = {each.name: each.unit for each in settings.metrics_defined}
+    return MetricsLog(settings.metrics_log, settings.metrics_interval, units)
 
 
 def _tokens(settings: ServerSettings) -> Tokens | None:
@@ -365,30 +240,6 @@ def _tokens(settings: ServerSettings) -> Tokens | None:
         raise ServeFailed(str(error), hint="name a file that the server may write, or a good one") from error
     log.info("requests need the keys of %s", settings.key_file)
     return tokens
-
-
-def _preloads(archives: Sequence[Order], *, installs: bool) -> list[str]:
-    """What the archives want imported in the server's template; those with an environment have their own."""
-    wanted = []
-    for order in archives:
-        with Archive.open(order.path) as archive:
-            if not (installs and archive.manifest.requirements_file):
-                wanted.append(declared(archive.config_text(), f"{order.path}", lenient=True))
-    return preloads(wanted)
-
-
-def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
-    failure = error.failure
-    hint = f"`archive run {deployment.path} --input FILE` loads it in one process, for a debugger"
-    if failure.kind == "UntrustedPickle":
-        hint = "if you trust whoever made this archive: `archive serve --trust …`"
-    elif failure.kind == "ModuleNotFoundError" and deployment.lacks is not None:
-        hint = f"`archive serve --install-requirements …` installs what its {deployment.lacks} names"
-    trace = "".join(f"\n  {line}" for line in failure.trace)
-    return ServeFailed(
-        f"model `{deployment.model.name}` failed to load: {failure.kind}: {failure.message}{trace}",
-        hint=hint,
-    )
 
 
 def _allow_many_connections() -> None:

@@ -18,9 +18,9 @@ from archiver.errors import InvalidInput
 
 #: What the schema knows and this server does not do: declared, it is said and not applied.
 NOT_APPLIED = {
-    "parallelType": "each worker is one process",
-    "torchrun": "each worker is one process",
-    "pt2.export.aot_compile": "the model runs as the handler loads it",
+    "torchrun.rdzv-endpoint": "a worker's processes meet at its first one",
+    "torchrun.rdzv-conf": "a worker's processes meet at its first one",
+    "torchrun.max-restarts": "a worker is started again as a whole",
 }
 
 

@@ -32,6 +32,9 @@ class Row(msgspec.Struct, array_like=True):
     params: list[tuple[str, str, bytes]]
     headers: bytes
 
+    def __repr__(self) -> str:
+        return f"Row({self.id!r})"  # what clients send is not to be printed, not even by an error
+
 
 class Reply(msgspec.Struct, array_like=True):
     """The answer to one row. `content_type` "" = not set by the handler; `headers` are the handler's own."""
@@ -43,13 +46,25 @@ class Reply(msgspec.Struct, array_like=True):
     body: bytes
 
 
+class MetricDefinition(msgspec.Struct, array_like=True):
+    """What is defined for a metric of handlers, whatever they say themselves. `type`: counter, gauge or histogram."""
+
+    name: str
+    unit: str
+    type: str
+    dimensions: list[str]
+
+
 class Load(msgspec.Struct, tag="load"):
     """Load this model. `config` is a `ModelConfig` as plain values; `device` is "cpu", "mps" or "cuda:N".
 
     `digest`: of the archive's content without compiled code; `compile_cache`: the folder for what the compiler makes,
     None for none. `precompiled`: whether compiled code that the archive brings may be loaded. `ahead`: make a package
     (see runner.optimize.package) also where torch.compile would do.
+    `world`: of how many processes the worker consists by torchrun, 0 without it; `rank`: which of them this is,
+    `port`: where they meet (both set by rank 0). `visible`: numbers of the GPUs that they may see, [] for all.
     For pt2.background: `eager_first` leaves compilation out, `background` loads behind those who serve meanwhile.
+    `metrics`: those that are defined (TorchServe's metrics.yaml).
     """
 
     model_name: str
@@ -68,6 +83,11 @@ class Load(msgspec.Struct, tag="load"):
     ahead: bool = False
     eager_first: bool = False
     background: bool = False
+    world: int = 0
+    rank: int = 0
+    port: int = 0
+    visible: list[int] = []
+    metrics: list[MetricDefinition] = []
 
 
 class Loaded(msgspec.Struct, tag="loaded"):
@@ -137,7 +157,7 @@ class Pieces(msgspec.Struct, tag="pieces"):
 class Raised(msgspec.Struct, tag="raised"):
     """The whole batch failed. `status` and `message` are the answer if it cannot be retried.
 
-    `retire` asks for the worker to be replaced (a CUDA error that sticks).
+    `retire` asks for the worker to be replaced (a CUDA error that sticks, memory that is used up).
     """
 
     batch: int
@@ -211,6 +231,6 @@ class Decoder:
 def _decode(body: memoryview) -> Frame:
     try:
         frame: Frame = _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a frame: {error}") from error
     return frame

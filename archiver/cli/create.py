@@ -12,7 +12,7 @@ import click
 
 from archiver import checkpoint, pack
 from archiver.cli import console
-from archiver.manifest import PRECOMPILED
+from archiver.manifest import BILL, PRECOMPILED
 from archiver.pack import Summary
 from archiver.project import PROJECT_FILE, Project, from_flags, known
 
@@ -37,6 +37,7 @@ _FORMATS = click.Choice(known("format")["enum"])
 @click.option("-r", "--requirements-file", metavar="FILE", help="pip requirements of the handler.")
 @click.option("-c", "--config-file", metavar="FILE", help="The model's settings, YAML.")
 @click.option("--description", metavar="TEXT", help="One sentence about the model, kept in the manifest.")
+@click.option("--license", metavar="SPDX", help="Licence of the model, e.g. Apache-2.0; kept in manifest and SBOM.")
 @click.option(
     "--precompile",
     "devices",
@@ -86,6 +87,7 @@ def _project(folder: Path | None, flags: dict[str, Any]) -> Project:
 
 def _lines(summary: Summary) -> list[str]:
     manifest = summary.manifest
+    files = [file for file in manifest.files if file.role != BILL]
     facts = {
         "size": console.size(summary.size),
         "digest": f"sha256:{summary.digest}",
@@ -95,9 +97,9 @@ def _lines(summary: Summary) -> list[str]:
         "weights": _weights(summary),
         "config": ", ".join(summary.config_keys),
         "code": _compiled(summary),
-        "files": ", ".join(file.path for file in manifest.files[:8]) + (" …" if len(manifest.files) > 8 else ""),
+        "files": ", ".join(file.path for file in files[:8]) + (" …" if len(files) > 8 else ""),
     }
-    count = len(manifest.files)
+    count = len(files)
     head = f"{console.bold(_near(summary.path))}  {count} file{'' if count == 1 else 's'}"
     return [head, *(f"  {console.dim(f'{name:<8}')}{value}" for name, value in facts.items() if value)]
 

@@ -18,7 +18,10 @@ from archiver.diff import ABSENT, SECTIONS, Change, compare
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
 def diff(old: Path, new: Path, as_json: bool) -> None:
-    """Compare manifest, config keys and files. Exit code 0 when they are the same, 1 when they differ."""
+    """Compare manifest, config keys, required packages and files.
+
+    Exit code 0 when they are the same, 1 when they differ.
+    """
     with Archive.open(old) as one, Archive.open(new) as other:
         changes = compare(one, other)
     if as_json:

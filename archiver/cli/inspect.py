@@ -13,7 +13,10 @@ from archiver.archive import Archive, MemberInfo
 from archiver.cli import console
 from archiver.cli.workflow import node_line
 from archiver.config.findings import Finding
-from archiver.manifest import COMPILED_CODE, Manifest
+from archiver.errors import NotFound
+from archiver.manifest import COMPILED_CODE, SBOM, Manifest
+from archiver.signing.statement import Malformed
+from archiver.signing.verify import BadSignature, bundle_of
 from archiver.workflow.archive import WorkflowArchive, open_workflow
 from archiver.workflow.naming import is_workflow
 
@@ -23,9 +26,13 @@ _MACHINE = ("torch", "python", "device")
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--sbom", is_flag=True, help="Print the bill of materials instead: CycloneDX, JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def inspect(file: Path, as_json: bool) -> None:
+def inspect(file: Path, sbom: bool, as_json: bool) -> None:
     """Show manifest, effective config, files, digest and problems of an archive."""
+    if sbom:
+        _print_sbom(file)
+        return
     if is_workflow(file):
         _show_workflow(open_workflow(file), as_json=as_json)
         return
@@ -45,6 +52,14 @@ def inspect(file: Path, as_json: bool) -> None:
             console.out(line)
         for finding in problems:
             console.out(console.finding_text(finding))
+
+
+def _print_sbom(file: Path) -> None:
+    """As it is packed. Raises NotFound for an archive without one."""
+    with Archive.open(file) as archive:
+        if SBOM not in {member.name for member in archive.members}:
+            raise NotFound(f"{file} has no {SBOM}", hint="`archive create` and `archive optimize` write one")
+        console.out(archive.read(SBOM).decode("utf-8", "replace").rstrip("\n"))
 
 
 def _show_workflow(found: WorkflowArchive, *, as_json: bool) -> None:
@@ -83,7 +98,21 @@ def _head(archive: Archive) -> list[str]:
         f"{console.bold(f'{manifest.model_name} {manifest.model_version}')}  {archive.path}",
         f"  {console.dim('format  ')}{archive.kind}, {len(archive.members)} files, {console.size(size)} unpacked",
         f"  {console.dim('digest  ')}{f'sha256:{digest}' if digest else 'the manifest has no hashes'}",
+        *_signature_lines(archive),
     ]
+
+
+def _signature_lines(archive: Archive) -> list[str]:
+    """Whose it says it is: nothing is proven here."""
+    try:
+        bundle = bundle_of(archive)
+        by = f"key {bundle.hint[:16]}" if bundle.hint else "a certificate" if bundle.certificates else "a key"
+        said = f"by {by}; `archive verify` proves it"
+    except BadSignature:
+        return []
+    except Malformed as error:
+        said = f"the signature {error}"
+    return [f"  {console.dim('signed  ')}{said}"]
 
 
 def _manifest_lines(archive: Archive) -> list[str]:

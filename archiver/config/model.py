@@ -102,6 +102,31 @@ class Sequences:
 
 
 @dataclass(frozen=True, slots=True)
+class Parallel:
+    """How one worker spans processes and accelerators. `torchrun`: its processes are told of each other;
+    `accelerators`: of each worker, where there are any; `threads`: of each process, None for a share of the cores."""
+
+    type: str | None
+    torchrun: bool
+    processes: int
+    accelerators: int
+    threads: int | None
+    nodes: int
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Parallel:
+        """TorchServe's rule: torchrun starts the processes, but for parallelType custom, where one has them all."""
+        kind, torchrun = values.get("parallelType"), values.get("torchrun") or {}
+        processes = torchrun.get("nproc-per-node", 1)
+        if kind == "custom":
+            wanted = processes if torchrun else values["parallelLevel"]
+            return cls(kind, False, 1, max(1, wanted), None, 1)
+        threads = torchrun.get("OMP_NUMBER_THREADS", 1)
+        threads = threads if threads > 1 else None
+        return cls(kind, bool(torchrun), processes, processes, threads, torchrun.get("nnodes", 1))
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Effective settings of one model version on one device. Times: `max_batch_delay` and `client_timeout` in
     milliseconds (TorchServe's units), the other timeouts in seconds; None means not set.
@@ -123,6 +148,7 @@ class ModelConfig:
     async_communication: bool
     continuous_batching: bool
     sequences: Sequences | None
+    parallel: Parallel
     device_type: str
     device_ids: tuple[int, ...] | None
     precision: Precision
@@ -159,6 +185,7 @@ class ModelConfig:
             async_communication=values["asyncCommunication"],
             continuous_batching=values["continuousBatching"],
             sequences=Sequences.from_values(values) if values["sequenceBatching"] else None,
+            parallel=Parallel.from_values(values),
             device_type=values["deviceType"],
             device_ids=None if ids is None else tuple(ids),
             precision=Precision(**values["precision"]),
@@ -216,7 +243,7 @@ def _plain(value: Any) -> Any:
 
 def from_plain(plain: Mapping[str, Any]) -> ModelConfig:
     """The config that `to_plain` was given."""
-    parts = {"precision": Precision, "threads": Threads, "verify": Verify, "warmup": Warmup}
+    parts = {"precision": Precision, "threads": Threads, "verify": Verify, "warmup": Warmup, "parallel": Parallel}
     values = {key: parts[key](**value) if key in parts else value for key, value in plain.items()}
     pt2 = dict(plain["pt2"])
     compile_ = pt2.pop("compile")

@@ -43,7 +43,7 @@ CODES = {
 
 #: Characters of text, or bytes.
 MAX_SIZE = 1_000_000
-MAX_VALUES = 50_000
+MAX_VALUES = 10_000
 MAX_DEPTH = 64
 _MAX_DIGITS = 100
 
@@ -170,7 +170,7 @@ class _Composer(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.depth = 0
+        self.depth = self.nodes = 0
         self.first_anchor: yaml.Mark | None = None
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
@@ -179,6 +179,9 @@ class _Composer(yaml.SafeLoader):
             self.first_anchor = event.start_mark
         if self.depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem="too deep", problem_mark=event.start_mark)
+        self.nodes += 1
+        if self.nodes > 2 * MAX_VALUES:  # keys are nodes as well
+            raise yaml.MarkedYAMLError(problem="too many", problem_mark=event.start_mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -353,6 +356,8 @@ class _Reading:
     def _marked(self, error: yaml.MarkedYAMLError) -> Finding:
         mark = error.problem_mark or error.context_mark
         spot = self._spot(mark) if mark else Spot(1, 1)
+        if error.problem == "too many":
+            return self._finding("yaml/too-large", spot, "", f"more than {MAX_VALUES:,} values")
         if error.problem == "too deep":
             return self._finding("yaml/too-large", spot, "", f"values are nested more than {MAX_DEPTH} deep")
         if mark and self._tab_indents(spot.line):

@@ -136,15 +136,22 @@ def pack_end(count: int, size: int, offset: int, *, zip64_from: int = _FULL32) -
 
 
 def parse_end(record: bytes) -> tuple[End, int]:
-    """The classic end record and the length of the comment behind it."""
+    """The classic end record and the length of the comment behind it. Raises Malformed."""
+    if len(record) < END.size:
+        raise Malformed("it is cut off")
     _, disk, start, here, count, size, offset, comment = END.unpack(record)
     if disk not in (0, _FULL16) or start not in (0, _FULL16) or here != count:
         raise Malformed("it is one part of a zip split over several files")
     return End(count, size, offset), comment
 
 
-def wants_zip64(end: End) -> bool:
-    return end.count == _FULL16 or end.size == _FULL32 or end.offset == _FULL32
+def settled(end: End, wide: End) -> End:
+    """What the classic end record and the zip64 one say together. torch writes both, always. Raises Malformed where
+    they differ: readers do not agree on which one counts."""
+    pairs = ((end.count, wide.count, _FULL16), (end.size, wide.size, _FULL32), (end.offset, wide.offset, _FULL32))
+    if any(narrow not in (full, number) for narrow, number, full in pairs):
+        raise Malformed("its two end records differ")
+    return wide
 
 
 def parse_end64(record: bytes) -> End:

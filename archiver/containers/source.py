@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -16,6 +17,10 @@ class Extent:
     fd: int
     offset: int
     length: int
+
+    def read(self, at: int, count: int) -> bytes:
+        """Up to `count` bytes from `at`, fewer where the extent ends."""
+        return os.pread(self.fd, max(min(count, self.length - at), 0), self.offset + at)
 
 
 class Source(Protocol):

@@ -85,11 +85,13 @@ class ZipSource:
 
     kind = "zip"
 
-    def __init__(self, path: Path, file: BinaryIO, limits: Limits) -> None:
+    def __init__(self, path: Path, file: BinaryIO, limits: Limits, window: Extent | None = None) -> None:
+        """`window`: where the zip lies in the file, when it is not all of it."""
         self.path = path
         self._file = file
         self._fd = file.fileno()
-        self._length = os.fstat(self._fd).st_size
+        self._base = window.offset if window else 0
+        self._length = window.length if window else os.fstat(self._fd).st_size
         with self._damage("its zip directory"):
             end, start, comment = self._find_directory()
             if end.count > limits.entries:
@@ -110,13 +112,15 @@ class ZipSource:
 
     def open(self, entry: Entry) -> BinaryIO:
         """A member's content, checked against its size and CRC as it is read."""
-        packed = streams.at_offset(self._fd, entry.data, entry.packed or 0)
+        packed = streams.at_offset(self._fd, self._base + entry.data, entry.packed or 0)
         chunks = streams.unpacked(packed, entry.compression)
         return streams.as_file(streams.checked(chunks, entry, str(self.path)))
 
     def extent(self, entry: Entry) -> Extent | None:
         """Where a stored member's bytes lie in the file."""
-        return Extent(self._fd, entry.data, entry.size) if entry.compression == "stored" else None
+        if entry.compression != "stored" or entry.packed != entry.size:
+            return None
+        return Extent(self._fd, self._base + entry.data, entry.size)
 
     def close(self) -> None:
         self._file.close()
@@ -131,24 +135,25 @@ class ZipSource:
     def _find_directory(self) -> tuple[records.End, int, int]:
         """The end record, where the directory really starts, and the bytes of comment behind the end record."""
         at = self._end_offset()
-        end, comment = records.parse_end(os.pread(self._fd, records.END.size, at))
-        stop = at
-        if records.wants_zip64(end):
-            stop = at - records.LOCATOR.size - records.END64.size
-            locator = os.pread(self._fd, 4, at - records.LOCATOR.size) if stop >= 0 else b""
-            if locator == records.LOCATOR_SIGNATURE:
-                end = records.parse_end64(os.pread(self._fd, records.END64.size, stop))
-            else:
-                stop = at
+        end, comment = records.parse_end(self._bytes(records.END.size, at))
+        stop = at - records.LOCATOR.size - records.END64.size
+        if stop >= 0 and self._bytes(4, at - records.LOCATOR.size) == records.LOCATOR_SIGNATURE:
+            end = records.settled(end, records.parse_end64(self._bytes(records.END64.size, stop)))
+        else:
+            stop = at
         start = stop - end.size
         if start < end.offset:
             raise records.Malformed("it is cut off, or bytes are missing inside")
         return end, start, max(comment, self._length - at - records.END.size)
 
+    def _bytes(self, count: int, at: int) -> bytes:
+        """Up to `count` bytes of the zip from `at`."""
+        return os.pread(self._fd, max(min(count, self._length - at), 0), self._base + at)
+
     def _end_offset(self) -> int:
         """Where the end record is: the last bytes of the file, or before a comment."""
         tail_start = max(0, self._length - records.END.size - _LONGEST_COMMENT)
-        tail = os.pread(self._fd, self._length - tail_start, tail_start)
+        tail = self._bytes(self._length - tail_start, tail_start)
         last = len(tail) - records.END.size
         if last >= 0 and tail[last : last + 4] == records.END_SIGNATURE and tail.endswith(b"\0\0"):
             return tail_start + last
@@ -158,7 +163,7 @@ class ZipSource:
         return tail_start + found
 
     def _read_directory(self, end: records.End, start: int) -> list[records.Central]:
-        data = memoryview(os.pread(self._fd, end.size, start))
+        data = memoryview(self._bytes(end.size, start))
         found = []
         for _ in range(end.count):
             central = records.parse_central(data)
@@ -193,12 +198,12 @@ class ZipSource:
         )
 
     def _local_bytes(self, start: int) -> bytes:
-        data = os.pread(self._fd, _LOCAL_GUESS, start)
+        data = self._bytes(_LOCAL_GUESS, start)
         if len(data) < records.LOCAL.size:
             return data
         *_, names, extras = records.LOCAL.unpack_from(data)
         length = records.LOCAL.size + names + extras
-        return data if len(data) >= length else os.pread(self._fd, length, start)
+        return data if len(data) >= length else self._bytes(length, start)
 
     def _gaps(self, entries: tuple[Entry, ...], directory: int) -> Iterator[Gap]:
         """What lies between entries. A data descriptor, where one is announced, is no gap of its own."""
@@ -211,7 +216,7 @@ class ZipSource:
 
     def _looks_like_entry(self, entry: Entry, size: int) -> bool:
         skips = _DESCRIPTORS if entry.descriptor else (0,)
-        head = os.pread(self._fd, min(size, 28), entry.end)
+        head = self._bytes(min(size, 28), entry.end)
         return any(head[skip : skip + 4] == records.LOCAL_SIGNATURE for skip in skips)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from archiver.archive import Archive
 from archiver.errors import DamagedArchive
 from archiver.manifest import LARGEST
+from archiver.store import Gate
 from archiver.workflow.spec import Spec, valid_spec
 
 MANIFEST = "WAR-INF/MANIFEST.json"
@@ -37,9 +38,14 @@ class WorkflowArchive:
     spec: Spec
 
 
-def open_workflow(path: Path) -> WorkflowArchive:
-    """Read and check it. Raises NotFound, DamagedArchive, RefusedArchive, and InvalidInput for its spec."""
+def open_workflow(path: Path, gate: Gate | None = None) -> WorkflowArchive:
+    """Read and check it, if the gate lets it pass.
+
+    Raises NotFound, DamagedArchive, RefusedArchive, InvalidInput for its spec, and what the gate raises.
+    """
     with Archive.open(path) as archive:
+        if gate is not None:
+            gate(archive)
         manifest = read_manifest(archive)
         text = archive.read(manifest.spec_file)
     spec = valid_spec(text, f"{path}/{manifest.spec_file}", has_handler=manifest.handler is not None)

@@ -75,7 +75,7 @@ def run(
     answer is an error.
     """
     asked = None if input_file is None else input_file.absolute()
-    with _opened(target) as found:
+    with _opened(target, trust) as found:
         told = not_installed(found.model_dir, found.manifest.requirements_file)
         if told:
             console.note(told)
@@ -87,7 +87,7 @@ def run(
 
 
 @contextmanager
-def _opened(target: str) -> Iterator[_Target]:
+def _opened(target: str, trust: bool) -> Iterator[_Target]:
     """The target, however it was named. Raises NotFound and what opening an archive raises."""
     path, _, name = target.partition(":")
     file = Path(path)
@@ -101,13 +101,16 @@ def _opened(target: str) -> Iterator[_Target]:
     elif file.is_dir() and not (file / MANIFEST).is_file():
         yield from _project(file, None)
     else:
-        yield _archive(file)
+        yield _archive(file, trust)
 
 
-def _archive(file: Path) -> _Target:
+def _archive(file: Path, trust: bool) -> _Target:
+    from archiver.scan.scan import scan_folder
     from archiver.store import unpack
 
     opened = unpack(file)
+    if not trust:
+        scan_folder(file, opened.model_dir).require_safe()
     return _Target(opened.model_dir, opened.manifest, opened.config_text, str(file))
 
 

@@ -15,6 +15,7 @@ from archiver.errors import UsageError
 from runner.cli.overrides import overrides
 
 if TYPE_CHECKING:
+    from archiver.store import Gate
     from runner.frontend.listener import Address, Surface
     from runner.pool.control import Order
     from runner.service import Service
@@ -95,9 +96,11 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
         if deployment.workflow is not None:
             continue
         placement, model, count = deployment.placement, deployment.model, deployment.supervisor.size
+        processes = model.config.parallel.processes
+        spread = f" × {processes} processes" if processes > 1 else ""
         yield (
             f"/predictions/{model.name}",
-            f"{model.name} {model.version}, {count} worker{'' if count == 1 else 's'} × {placement.threads} "
+            f"{model.name} {model.version}, {count} worker{'' if count == 1 else 's'}{spread} × {placement.threads} "
             f"thread{'s' if placement.threads > 1 else ''} on {placement.kind}, "
             f"batches up to {model.config.batch_size}",
         )
@@ -116,6 +119,20 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
     show_default="64 MB",
     type=click.IntRange(1),
     help="Largest body, in bytes.",
+)
+@click.option(
+    "--headers-timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds that a client may take to send a request's headers.",
+)
+@click.option(
+    "--body-timeout",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds that it may take for the body; one more for each kilobyte that has come.",
 )
 @click.option("--drain-timeout", default=30.0, show_default=True, help="Seconds for accepted requests when stopping.")
 @click.option(
@@ -142,9 +159,23 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
     help="Requests need the keys of this file, as TorchServe's key_file.json; made where there is none.",
 )
 @click.option(
+    "--insecure", is_flag=True, default=None, help="Listen beyond this machine without keys: strangers may use it."
+)
+@click.option(
     "--ts-config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A config.properties of TorchServe's; what is asked for on the command line counts more.",
+)
+@click.option(
+    "--metrics-config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A metrics.yaml of TorchServe's: units, types and dimensions of what handlers measure.",
+)
+@click.option(
+    "--metrics-log",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder for ts_metrics.log and model_metrics.log, as TorchServe writes them; /metrics stays.",
 )
 @click.option(
     "--snapshot",
@@ -153,6 +184,12 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
 )
 @click.option(
     "--install-requirements", is_flag=True, help="Let archives install what they require, each set of it apart."
+)
+@click.option(
+    "--require-signature",
+    type=click.Path(path_type=Path),
+    metavar="KEYS",
+    help="Serve only what `archive sign` signed with one of these keys: a PEM file, or a folder of them.",
 )
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
@@ -171,15 +208,21 @@ def serve(
     workers: int | None,
     settings: tuple[str, ...],
     max_request_size: int | None,
+    headers_timeout: float,
+    body_timeout: float,
     drain_timeout: float,
     model_store: Path | None,
     workflow_store: Path | None,
     allow_urls: tuple[str, ...],
     models: str | None,
     key_file: Path | None,
+    insecure: bool | None,
     ts_config: Path | None,
+    metrics_config: Path | None,
+    metrics_log: Path | None,
     snapshot: Path | None,
     install_requirements: bool,
+    require_signature: Path | None,
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -191,7 +234,9 @@ def serve(
     model name. With --model-store, archives can come and go while the server runs.
     """
     from runner import logs
+    from runner.frontend.patience import Patience
     from runner.service import run_service
+    from runner.torchserve.metric_definitions import read_definitions
     from runner.torchserve.serving import keeps_snapshot, served_as
     from runner.torchserve.settings import TorchServeSettings, read_settings
 
@@ -206,12 +251,17 @@ def serve(
         "flags": overrides(named, settings),
         "max_request_size": max_request_size,
         "drain_timeout": drain_timeout,
+        "patience": Patience(headers_timeout, body_timeout),
         "model_store": model_store,
         "workflow_store": workflow_store,
         "allowed_urls": _prefixes(allow_urls, store),
         "key_file": key_file,
+        "insecure": insecure,
+        "metrics_defined": read_definitions(metrics_config) if metrics_config else None,
+        "metrics_log": metrics_log,
         "installs": install_requirements or None,
         "trust": trust,
+        "gate": _gate(require_signature),
         "on_change": keeps_snapshot(snapshot, store, found),
     }
     server = served_as(found, asked)
@@ -221,8 +271,18 @@ def serve(
     run_service(server, orders, announce, console.progress)
 
 
-def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...]:
-    """Checked, so that a mistake is told before anything starts."""
+def _gate(keys: Path | None) -> Gate | None:
+    """The keys are read once at the start, so that a mistake is told before anything starts."""
+    if keys is None:
+        return None
+    from archiver.signing.keys import read_trusted
+    from archiver.signing.verify import Gate
+
+    return Gate(keys, read_trusted)
+
+
+def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...] | None:
+    """Checked, so that a mistake is told before anything starts. None where the command line names none."""
     from runner.frontend.downloads import Downloads, NotAllowed
 
     if allowed and store is None:
@@ -231,7 +291,7 @@ def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...]:
         Downloads(store or Path(), allowed)
     except NotAllowed as error:
         raise UsageError(f"--allow-url: {error}", hint="--allow-url https://models.example.com/released/") from error
-    return allowed
+    return allowed or None
 
 
 def _rpc(host: str | None, port: int | None) -> list[tuple[Address, frozenset[Surface]]] | None:

@@ -47,6 +47,7 @@ _WITHOUT_EFFECT = {
 @click.option("--snapshot", type=click.Path(dir_okay=False, path_type=Path), help="File to keep what is served in.")
 @click.option("--disable-token-auth", "--dt", is_flag=True, help="Requests need no key.")
 @click.option("--enable-model-api", is_flag=True, help="Models can be registered and unregistered over HTTP.")
+@click.option("--trust", is_flag=True, help="Let pickles do more than torch's weights_only list allows.")
 @click.option("--log-config", hidden=True)
 @click.option("--cpp-log-config", hidden=True)
 @click.option("--plugins-path", "--ppath", hidden=True)
@@ -64,6 +65,7 @@ def torchserve(
     snapshot: Path | None,
     disable_token_auth: bool,
     enable_model_api: bool,
+    trust: bool,
     more: tuple[str, ...],
     **without_effect: str | None,
 ) -> None:
@@ -91,7 +93,7 @@ def torchserve(
         names = ",".join([models, *more]) if models else None
         found = _settings(ts_config, disable_token_auth, enable_model_api)
         found = replace(found, workflow_store=workflow_store or found.workflow_store)
-        _serve(found, model_store, names, snapshot)
+        _serve(found, model_store, names, snapshot, trust)
 
 
 def _start_in_background() -> None:
@@ -128,7 +130,9 @@ def _settings(file: Path | None, no_tokens: bool, model_api: bool) -> TorchServe
     )
 
 
-def _serve(found: TorchServeSettings, store: Path | None, models: str | None, snapshot: Path | None) -> None:
+def _serve(
+    found: TorchServeSettings, store: Path | None, models: str | None, snapshot: Path | None, trust: bool
+) -> None:
     from runner import logs
     from runner.service import run_service
     from runner.torchserve import background
@@ -141,6 +145,7 @@ def _serve(found: TorchServeSettings, store: Path | None, models: str | None, sn
     asked = {
         "model_store": store,
         "drain_timeout": _DRAIN,
+        "trust": trust,
         "on_change": keeps_snapshot(snapshot, store, found),
     }
     orders = orders_of(found, store, models)

@@ -4,7 +4,7 @@ Rules of the room
 1. Installed by a session and by nobody else: other processes keep the real package.
 2. Files under `ts/` are imported under their TorchServe names only, never as `runner.compat.ts…`: a class would
    exist twice. Inside they import from `runner.handlers`, where everything that both worlds share lives.
-3. A name that is not there is refused by name; the real package is never mixed in.
+3. A name that is not there is refused with what to do instead; the real package is never mixed in.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+
+from runner.compat.refusals import refusal
 
 _HOME = Path(__file__).resolve().parent / "ts"
 
@@ -32,9 +34,7 @@ class TorchServeNames(MetaPathFinder):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None:
-            raise ModuleNotFoundError(
-                f"{fullname} is not available in torch-archive yet; docs/torchserve.md lists what is", name=fullname
-            )
+            raise ModuleNotFoundError(refusal(fullname), name=fullname)
         return spec
 
 

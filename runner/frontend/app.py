@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from runner.frontend import openapi
 from runner.frontend.bodies import Message, Receive, Scope, Send
+from runner.frontend.body_memory import Hold, NoMemory
 from runner.frontend.control import Actions
 from runner.frontend.cors import Cors
 from runner.frontend.doors import Doors
@@ -54,11 +55,15 @@ class App:
         self._workflows = workflows
         self.predictions = Predictions(registry, metrics, max_request_size)
         routes = [*self._routes(Management(registry, self.predictions), actions, health)]
-        self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem})
+        self._rest = Starlette(routes=routes, exception_handlers={HTTPException: _as_problem, NoMemory: _no_memory})
         self._entry = self._route if cors is None else cors.around(self._route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._entry(scope, receive, send)
+        hold = Hold(self.predictions.memory)
+        try:
+            await self._entry(scope, hold.counting(receive), send)
+        finally:
+            hold.end()
 
     @property
     def predicts(self) -> bool:
@@ -69,7 +74,10 @@ class App:
         if self.tokens is not None and not _allowed(self.tokens, scope):
             await respond(problem("token"))(scope, receive, self._with_id(scope, send))
         elif scope["type"] == "http" and scope["path"].startswith(PREFIX) and self.predicts:
-            await self.predictions(scope, receive, send)
+            try:
+                await self.predictions(scope, receive, send)
+            except NoMemory:
+                await respond(problem("no-memory"))(scope, receive, self._with_id(scope, send))
         else:
             await self._rest(scope, receive, self._with_id(scope, send))
 
@@ -104,6 +112,7 @@ class App:
             yield Route("/token", self._token)
         if Surface.METRICS in self.surfaces:
             yield Route("/metrics", self._exposition)
+        yield Route("/", self._openapi, methods=["OPTIONS"])
         yield Route("/openapi.json", self._openapi)
         yield Route("/api-description", self._openapi)
         if self.predicts:
@@ -138,6 +147,10 @@ async def _as_problem(_: Request, error: Exception) -> Response:
     if situation is None:
         return respond(problem("bad-request", reason=error.detail))
     return respond(problem(situation))
+
+
+async def _no_memory(_: Request, __: Exception) -> Response:
+    return respond(problem("no-memory"))
 
 
 def _allowed(tokens: Tokens, scope: Scope) -> bool:

@@ -22,10 +22,14 @@ Send = Callable[[Message], Awaitable[None]]
 
 JSON = b"application/json"
 _BYTES = b"application/octet-stream"
+#: Fields of a form, and as many files.
+MOST_FIELDS = 1000
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 #: Headers that say where a response ends, or that we have set.
 _OURS = frozenset(("connection", "content-length", "content-type", "transfer-encoding", "x-request-id"))
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z").match
+#: More are a denial of service, and beyond 4300 an error of Python's own.
+_DIGITS = 18
 _NO_BREAKS = {code: " " for code in (0, 10, 13)}
 
 
@@ -41,9 +45,14 @@ class BadForm(Exception):
     """A form body that cannot be parsed."""
 
 
+def number_in(text: str) -> int | None:
+    """The whole number that a client wrote; None for what is none, or is longer than any that we need."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
+
+
 async def read_body(receive: Receive, declared: bytes | None, limit: int) -> bytes:
     """The whole body, of at most `limit` bytes. Raises TooLarge or ClientGone."""
-    if declared is not None and declared.isdigit() and int(declared) > limit:
+    if declared is not None and (number_in(declared.decode("latin-1")) or 0) > limit:
         raise TooLarge
     message = await receive()
     if message["type"] == "http.disconnect":
@@ -73,7 +82,11 @@ async def params_of(content_type: str, body: bytes) -> list[tuple[str, str, byte
         return [("body", content_type, body)]
     if content_type.lower().startswith(_FORMS[0]):
         return await _multipart(content_type, body)
-    pairs = parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="utf-8")
+    try:
+        text = body.decode("latin-1")
+        pairs = parse_qsl(text, keep_blank_values=True, encoding="utf-8", max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise BadForm(f"The form has more than {MOST_FIELDS} fields.") from error
     return [(name, "text/plain", value.encode()) for name, value in pairs]
 
 
@@ -83,11 +96,13 @@ async def _multipart(content_type: str, body: bytes) -> list[tuple[str, str, byt
 
     _, options = parse_options_header(content_type)
     # The parser would take a body that was cut off for a complete one.
-    if b"--" + options.get(b"boundary", b"\0") + b"--" not in body:
+    boundary = options.get(b"boundary", b"\0")
+    if b"--" + boundary + b"--" not in body:
         raise BadForm("The multipart form has no closing boundary: it is not complete.")
-    parser = MultiPartParser(
-        Headers({"content-type": content_type}), whole(), max_part_size=max(len(body), 1), max_files=1000
-    )
+    # Without the client's charset: that would be the name of any codec of Python's, among them slow and failing ones.
+    kind = b'multipart/form-data; boundary="%b"' % boundary.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    limits = {"max_part_size": max(len(body), 1), "max_fields": MOST_FIELDS, "max_files": MOST_FIELDS}
+    parser = MultiPartParser(Headers(raw=[(b"content-type", kind)]), whole(), **limits)
     try:
         form = await parser.parse()
     except (MultiPartException, FormParserError) as error:

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from archiver.errors import ArchiveError
-from runner.frontend.bodies import ClientGone, TooLarge, read_body
+from archiver.errors import ArchiveError, CannotWrite, UntrustedSignature
+from runner.frontend.bodies import ClientGone, TooLarge, number_in, read_body
 from runner.frontend.downloads import AlreadyThere, DownloadFailed, Downloads, NotAllowed
 from runner.frontend.management import respond
 from runner.frontend.model_store import NoSuchArchive, NotInStore, find
@@ -39,6 +39,7 @@ _SETTINGS = {
     "startup_timeout": "startupTimeout",
 }
 _LARGEST_BODY = 65_536
+_LONGEST_NAME = 255
 _UNDER_WAY = ("Processing worker updates...", 202)
 
 
@@ -125,6 +126,8 @@ class Actions:
         if not url:
             raise BadParameter("Parameter url is required.")
         _check_runtime(asked.get("runtime"))
+        _check_name(asked.get("model_name", "m"))
+        _check_handler(asked.get("handler", ""))
         waits = _flag(asked, "synchronous", default=True)
         settings = settings_of(asked)
         workers = _number(asked, "initial_workers", 0) if "initial_workers" in asked else None
@@ -188,8 +191,10 @@ _SITUATIONS: dict[type[Exception], str] = {
     NoSuchArchive: "archive",
     AlreadyThere: "archive-exists",
     DownloadFailed: "download",
+    CannotWrite: "server-fault",
     RequirementsFailed: "requirements",
     Stopping: "stopped",
+    UntrustedSignature: "untrusted",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 
@@ -215,6 +220,8 @@ async def parameters(request: Request) -> Mapping[str, str]:
         body = json.loads(await read_body(request.receive, None, _LARGEST_BODY) or b"{}")
     except (TooLarge, ClientGone) as error:
         raise BadParameter(f"The body is larger than {_LARGEST_BODY} bytes, or cut off.") from error
+    except RecursionError as error:
+        raise BadParameter("The body is nested too deeply.") from error
     except ValueError as error:
         raise BadParameter(f"The body is not valid JSON: {error}") from error
     if not isinstance(body, dict):
@@ -224,7 +231,9 @@ async def parameters(request: Request) -> Mapping[str, str]:
 
 
 def words(error: Exception) -> str:
-    """The sentence, and the findings of a config that is wrong."""
+    """The sentence, the findings of a config that is wrong, and what to do about a signature."""
+    if isinstance(error, UntrustedSignature):
+        return f"{error}; {error.hint}"
     findings = getattr(error, "findings", ())
     return " ".join([str(error), *map(str, findings)])
 
@@ -235,11 +244,23 @@ def _check_runtime(runtime: str | None) -> None:
         raise BadParameter(f"Invalid RuntimeType value: {runtime}")
 
 
+def _check_name(name: str) -> None:
+    """It becomes a part of paths, and stands in lines of logs."""
+    if not name or len(name) > _LONGEST_NAME or "/" in name or not name.isprintable():
+        raise BadParameter(f"Parameter model_name is no name of a model: {name!r:.40}")
+
+
+def _check_handler(handler: str) -> None:
+    """What a manifest may not name, nobody else may: a file outside of the archive."""
+    if handler.startswith("/") or "\\" in handler or ".." in handler.split("/") or not handler.isprintable():
+        raise BadParameter(f"Parameter handler names nothing inside of the archive: {handler!r:.40}")
+
+
 def _number(asked: Mapping[str, str], name: str, least: int) -> int:
-    text = asked[name]
-    if not text.isdecimal() or int(text) < least:
-        raise BadParameter(f"Parameter {name} must be a whole number of at least {least}, not {text!r}.")
-    return int(text)
+    number = number_in(asked[name])
+    if number is None or number < least:
+        raise BadParameter(f"Parameter {name} must be a whole number of at least {least}, not {asked[name]!r:.40}.")
+    return number
 
 
 def _flag(asked: Mapping[str, str], name: str, *, default: bool) -> bool:

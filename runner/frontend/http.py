@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import ssl
 from collections.abc import Iterator
@@ -14,10 +15,19 @@ import uvicorn
 from runner.frontend.app import App
 from runner.frontend.lane import LaneProtocol
 from runner.frontend.listener import Certificate
+from runner.frontend.patience import Patience, PatientProtocol, Room
 
 
 class HttpServer(uvicorn.Server):
     """uvicorn without its own signal handling: it would end the process by the signal that it caught."""
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; once a second each connection is asked whether its client stands still."""
+        if counter % 10 == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in [*self.server_state.connections]:
+                cast(PatientProtocol, connection).look(now)
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -30,17 +40,33 @@ _KEEP_ALIVE = 75
 _UNREAD_ANSWERS = 5
 
 
-def http_server(app: App, drain_timeout: float, certificate: Certificate | None = None) -> HttpServer:
+def http_server(
+    app: App,
+    drain_timeout: float,
+    certificate: Certificate | None = None,
+    *,
+    patience: Patience,
+    room: Room,
+) -> HttpServer:
     """A server for the app; `serve(sockets=[...])` runs it until `should_exit`, then lets requests finish.
 
-    With a certificate it speaks TLS 1.2 or newer. Raises OSError (of which ssl's errors are some) for one that cannot
-    be used.
+    `patience` with slow clients, and `room` for how many. With a certificate it speaks TLS 1.2 or newer. Raises
+    OSError (of which ssl's errors are some) for one that cannot be used.
     """
-    lane = partial(LaneProtocol, predictions=app.predictions, tokens=app.tokens, cross_origin=app.cors is not None)
+    protocol: Any = partial(PatientProtocol, patience=patience, room=room)
+    if app.predicts:
+        protocol = partial(
+            LaneProtocol,
+            predictions=app.predictions,
+            tokens=app.tokens,
+            cross_origin=app.cors is not None,
+            patience=patience,
+            room=room,
+        )
     config = uvicorn.Config(
         app,
         # uvicorn takes a class; what it does with it is to call it.
-        http=cast(Any, lane) if app.predicts else "httptools",
+        http=protocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

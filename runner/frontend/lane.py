@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from runner import wire
 from runner.frontend.bodies import headers_of, is_form, stream_headers
+from runner.frontend.body_memory import SMALL, Hold, NoMemory
 from runner.frontend.exchange import UNREAD_LIMIT
+from runner.frontend.patience import PatientProtocol, Phase
 from runner.frontend.predictions import PREFIX, Headers, Predictions
 from runner.frontend.problems import Problem, problem
 from runner.frontend.tokens import Tokens, authorization_of
@@ -26,18 +28,21 @@ from runner.scheduling.job import Job
 
 _PREFIX = PREFIX.encode()
 _METHODS = (b"POST", b"PUT")
+#: Seconds in which a client that was answered early may send the rest of its body.
+_LINGER = 5
 
 
 class Lane:
     """One plain prediction on its connection; the `Client` of its job.
 
-    `response_complete`, `keep_alive`, `disconnected`, `message_event` and `more_body` are what uvicorn's protocol
-    reads and sets on a connection's current request.
+    `response_started`, `response_complete`, `keep_alive`, `disconnected`, `message_event` and `more_body` are what
+    uvicorn's protocol and ours read and set on a connection's current request.
     """
 
     __slots__ = (
         "_body",
         "_head",
+        "_hold",
         "_job",
         "_protocol",
         "_size",
@@ -54,12 +59,13 @@ class Lane:
         self.headers = headers
         self.content_type = content_type
         self.request_id = request_id
-        self.keep_alive = protocol.parser.should_keep_alive()
+        self.keep_alive = protocol.parser.should_keep_alive() and not protocol.is_stopping
         self.more_body = True
         self.response_complete = False
         self._protocol = protocol
         self._body: list[bytes] = []
         self._size = 0
+        self._hold: Hold | None = None
         self._job: Job | None = None
         self._head: wire.Reply | None = None
         self._target: Deployment | None = None
@@ -77,8 +83,18 @@ class Lane:
 
     @disconnected.setter
     def disconnected(self, _: bool) -> None:
-        self.response_complete = True
+        self._end()
         self._withdraw()
+
+    def _end(self) -> None:
+        """Nothing more is to be answered here."""
+        self.response_complete = True
+        if self._hold is not None:
+            self._hold.end()
+
+    @property
+    def response_started(self) -> bool:
+        return self._head is not None or self.response_complete
 
     def _withdraw(self) -> None:
         if self._job is not None and self._target is not None:
@@ -91,22 +107,39 @@ class Lane:
     def take(self, body: bytes) -> None:
         """A piece of the body."""
         self._size += len(body)
-        limit = self._protocol.predictions.limit
-        if self._size <= limit:
-            self._body.append(body)
+        self._body.append(body)
+        if self._size > self._protocol.small:
+            self._take_much()
+
+    def _take_much(self) -> None:
+        """Whether there is room for as much as has come."""
+        predictions = self._protocol.predictions
+        if self._size > predictions.limit:
+            self._refuse(problem("too-large", limit=predictions.limit))
             return
-        self._body.clear()
+        if self._hold is None:
+            self._hold = Hold(predictions.memory)
+        try:
+            self._hold.grow(self._size)
+        except NoMemory:
+            self._refuse(problem("no-memory"))
+
+    def _refuse(self, answer: Problem) -> None:
+        """Answer before the body is whole; what follows of it is not read."""
+        self._body = []
         self.keep_alive = False
-        self._answer(problem("too-large", limit=limit))
+        self._answer(answer)
 
     def complete(self, path: str) -> None:
         """The body is there: submit the row, or say why not."""
         predictions = self._protocol.predictions
+        # The lane stays with its connection until the next request; the body is the job's.
+        parts, self._body = self._body, []
         target = predictions.find(path)
         if isinstance(target, Problem):
             self._answer(target)
             return
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
         params = [("body", self.content_type.decode("latin-1"), body)]
         headers = self.headers + rest if (rest := predictions.rest(path)) else self.headers
         row = wire.Row(self.request_id.decode("latin-1"), params, wire.pack_headers(headers))
@@ -123,7 +156,7 @@ class Lane:
             return
         if self._protocol.unread > UNREAD_LIMIT:
             self._withdraw()
-            self.response_complete = True
+            self._end()
             self._protocol.transport.abort()
         else:
             self._protocol.go_on(reply.body)
@@ -146,7 +179,7 @@ class Lane:
         if self._head is None:
             self._answer(answer)
             return
-        self.response_complete = True
+        self._end()
         if isinstance(answer, Problem) or breaks(self._head, answer):
             # A stream without its last chunk is what tells the client; closing sends what it has not read yet.
             self._protocol.transport.close()
@@ -156,12 +189,12 @@ class Lane:
 
     def _answer(self, answer: wire.Reply | Problem) -> None:
         self._protocol.predictions.count(answer)
-        self.response_complete = True
+        self._end()
         self._protocol.respond(answer, self.request_id, self.keep_alive)
 
 
-class LaneProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a lane for plain predictions."""
+class LaneProtocol(PatientProtocol):
+    """The HTTP protocol with a lane for plain predictions."""
 
     def __init__(
         self, *args: Any, predictions: Predictions, tokens: Tokens | None, cross_origin: bool, **kwargs: Any
@@ -169,6 +202,7 @@ class LaneProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._cross_origin = cross_origin
         self.predictions = predictions
+        self.small = min(SMALL, predictions.limit)
         self._tokens = tokens
         self._in_lane: Lane | None = None
         self._idle_since = 0.0
@@ -179,6 +213,7 @@ class LaneProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """uvicorn builds its scope here; a lane needs none, so it waits until it is known who takes the request."""
+        self.phase = Phase.HEADERS
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -189,6 +224,7 @@ class LaneProtocol(HttpToolsProtocol):
             self._begin_uvicorns_way()
             super().on_headers_complete()
         else:
+            self.phase = Phase.BODY
             self.cycle = cast(RequestResponseCycle, lane)
         self._in_lane = lane
 
@@ -206,6 +242,8 @@ class LaneProtocol(HttpToolsProtocol):
             return False
         if self._tokens is not None and not self._tokens.allows("POST", PREFIX, authorization_of(self.headers)):
             return False  # refused on the way through the app
+        if self.is_crowded or self.has_large_head:
+            return False  # refused on uvicorn's way
         return self.parser.get_http_version() == "1.1" and not self.parser.should_upgrade()
 
     def _lane(self) -> Lane | None:
@@ -215,6 +253,8 @@ class LaneProtocol(HttpToolsProtocol):
                 content_type = value
             elif name == b"x-request-id":
                 given = value
+            elif name == b"transfer-encoding" and value != b"chunked":
+                return None  # refused on uvicorn's way
         if is_form(content_type) or (self._cross_origin and any(name == b"origin" for name, _ in self.headers)):
             return None
         return Lane(self, self.headers, content_type, self.predictions.request_id(given))
@@ -223,12 +263,17 @@ class LaneProtocol(HttpToolsProtocol):
         if self._in_lane is None:
             super().on_body(body)
         elif not self._in_lane.response_complete:
+            self.received += len(body)
             self._in_lane.take(body)
 
     def on_message_complete(self) -> None:
         if self._in_lane is None:
             super().on_message_complete()
-        elif not self._in_lane.response_complete:
+            return
+        self.phase = Phase.WHOLE
+        if self._in_lane.response_complete:
+            self._done(self._in_lane.keep_alive)
+        else:
             self._in_lane.complete(self.url.partition(b"?")[0].decode("latin-1"))
 
     def respond(self, answer: wire.Reply | Problem, request_id: bytes, keep_alive: bool) -> None:
@@ -236,16 +281,9 @@ class LaneProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         body, headers = headers_of(answer, request_id)
-        head = self._head(answer.status, headers, keep_alive)
+        head = self.head(answer.status, headers, keep_alive=keep_alive)
         cast(JoiningTransport, self.transport).write_now(head + body)
         self._done(keep_alive)
-
-    def _head(self, status: int, headers: Headers, keep_alive: bool) -> bytes:
-        parts = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-        return b"".join(parts)
 
     @property
     def unread(self) -> int:
@@ -255,7 +293,7 @@ class LaneProtocol(HttpToolsProtocol):
     def begin(self, head: wire.Reply, request_id: bytes, keep_alive: bool) -> None:
         """Write the head of an answer that comes in pieces."""
         headers = [*stream_headers(head, request_id), (b"transfer-encoding", b"chunked")]
-        self.transport.write(self._head(head.status, headers, keep_alive))
+        self.transport.write(self.head(head.status, headers, keep_alive=keep_alive))
 
     def go_on(self, body: bytes) -> None:
         """Write a piece. An empty one says nothing: as a chunk it would be the end."""
@@ -268,7 +306,10 @@ class LaneProtocol(HttpToolsProtocol):
         self._done(keep_alive)
 
     def _done(self, keep_alive: bool) -> None:
-        if not keep_alive:
+        if not keep_alive and self.phase is Phase.BODY:
+            # Closed under a client that is still sending, the connection is reset, and the answer with it.
+            self.loop.call_later(_LINGER, self.transport.close)
+        elif not keep_alive or (self.sends_no_more and not self.pipeline):
             self.transport.close()
         elif self.pipeline:
             self.on_response_complete()

@@ -10,6 +10,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from archiver.config.model import ModelConfig
+from runner.frontend.bodies import number_in
+from runner.frontend.openapi import management_document
 from runner.frontend.predictions import Predictions
 from runner.frontend.problems import Problem, problem
 from runner.pool.deployment import Deployment
@@ -35,6 +37,8 @@ class Management:
             Route("/models", self.list_models),
             Route("/models/{model}", self.describe),
             Route("/models/{model}/{version}", self.describe),
+            Route("/models/{model}", self.routes_of, methods=["OPTIONS"]),
+            Route("/models/{model}/{version}", self.routes_of, methods=["OPTIONS"]),
         ]
 
     async def list_models(self, request: Request) -> Response:
@@ -50,6 +54,14 @@ class Management:
         if not isinstance(found, Problem) and request.query_params.get("customized", "").lower() == "true":
             found = await self.customized(found)
         return respond(found) if isinstance(found, Problem) else JSONResponse(found)
+
+    async def routes_of(self, request: Request) -> Response:
+        """What can be done with the model here, as an OpenAPI document."""
+        found = self._predictions.named(request.path_params["model"], request.path_params.get("version", ""))
+        if isinstance(found, Problem):
+            return respond(found)
+        model, text = found.model, found.manifest.get("description")
+        return JSONResponse(management_document(model.name, model.version, text))
 
     async def customized(self, described: list[dict[str, Any]]) -> list[dict[str, Any]] | Problem:
         """The descriptions with what each version's handler says of itself (`describe_handle`), or why it cannot."""
@@ -81,10 +93,10 @@ class Management:
 def asked_page(request: Request) -> tuple[int, int]:
     """`next_page_token` and `limit` of a list. Raises BadPage."""
     asked = request.query_params
-    try:
-        return int(asked.get("next_page_token", "0")), int(asked.get("limit", str(_PAGE)))
-    except ValueError:
-        raise BadPage("limit and next_page_token must be whole numbers.") from None
+    start, limit = number_in(asked.get("next_page_token", "0")), number_in(asked.get("limit", str(_PAGE)))
+    if start is None or limit is None:
+        raise BadPage("limit and next_page_token must be whole numbers.")
+    return start, limit
 
 
 def page_of(name: str, items: list[dict[str, Any]], start: int, limit: int) -> dict[str, Any]:
@@ -120,8 +132,8 @@ def describe(deployment: Deployment) -> dict[str, Any]:
         "startupTimeout": config.startup_timeout,
         "maxRetryTimeoutInSec": config.max_retry_timeout,
         "clientTimeoutInMills": config.client_timeout or 0,
-        "parallelType": "",
-        "parallelLevel": 0,
+        "parallelType": config.parallel.type or "",
+        "parallelLevel": config.parallel.accelerators if config.parallel.accelerators > 1 else 0,
         "continuousBatching": config.continuous_batching,
         "useJobTicket": config.use_job_ticket,
         "useVenv": deployment.environment is not None,
@@ -177,8 +189,9 @@ def _placement(deployment: Deployment) -> dict[str, Any]:
     placement = deployment.placement
     return {
         "device": placement.kind,
-        "devices": list(placement.devices),
+        "devices": placement.all_devices,
         "workers": placement.workers,
+        "processesPerWorker": deployment.model.config.parallel.processes,
         "threadsPerWorker": placement.threads,
         "fallback": placement.fallback,
     }

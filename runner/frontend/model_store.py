@@ -21,9 +21,13 @@ def find(store: Path | None, url: str, absent: str = "Model not found at") -> Pa
     if "://" in url:
         raise NotInStore(f"Given URL {url} does not match any allowed URL(s)")
     root = store.resolve()
-    found = (root / url).resolve()
+    try:
+        found = (root / url).resolve()
+        exists = found.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # a name that no file can have, or a link to itself
+        raise NoSuchArchive(f"{absent}: {url}") from error
     if not found.is_relative_to(root) or found == root:
         raise NoSuchArchive(f"Relative path is not allowed in url: {url}")
-    if not found.exists():
+    if not exists:
         raise NoSuchArchive(f"{absent}: {url}")
     return found

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from archiver import __version__
 from runner import wire
 from runner.frontend.binary_tensors import NoSuchOutput, TensorError
-from runner.frontend.bodies import ClientGone, Receive, Scope, Send, TooLarge, read_body, send_answer
+from runner.frontend.bodies import ClientGone, Receive, Scope, Send, TooLarge, number_in, read_body, send_answer
 from runner.frontend.health import Health
 from runner.frontend.inference_request import HEADER, InferenceRequest
 from runner.frontend.management import respond
@@ -123,6 +123,7 @@ class Infer:
 def _header_length(given: bytes | None) -> int | None:
     if given is None:
         return None
-    if not given.isdigit():
+    length = number_in(given.decode("latin-1"))
+    if length is None:
         raise TensorError(f"{HEADER} must be a whole number.")
-    return int(given)
+    return length

@@ -27,7 +27,9 @@ from runner.frontend.bodies import (
     read_body,
     send_answer,
 )
+from runner.frontend.body_memory import BodyMemory
 from runner.frontend.exchange import GONE, Exchange, Stream, nobody_leaves
+from runner.frontend.openapi import predictions_document
 from runner.frontend.problems import Problem, of_failure, problem
 from runner.metrics import Metrics
 from runner.pool.deployment import Deployment
@@ -59,6 +61,7 @@ class Predictions:
 
     def __init__(self, registry: Registry, metrics: Metrics, limit: int) -> None:
         self.limit = limit
+        self.memory = BodyMemory(limit)
         self._registry = registry
         self._metrics = metrics
         self._prefix = secrets.token_hex(6).encode()
@@ -169,7 +172,7 @@ class Predictions:
             return target
         row = await self.row(extra, scope, request_id, receive)
         if isinstance(row, Problem):
-            return row
+            return _document_of(target) if scope["method"] == "OPTIONS" else row
         if scope.get("http_version") == "1.0":
             return await self.run(target, row, receive)
         return await self.stream(target, row, receive)
@@ -241,3 +244,9 @@ class Predictions:
         stream.withdraw()
         stream.close()
         return head
+
+
+def _document_of(target: Deployment) -> wire.Reply:
+    """How to ask the model, as an OpenAPI document."""
+    document = predictions_document(target.model.name, target.model.version, target.manifest.get("description"))
+    return wire.Reply(200, "", "application/json", [], msgspec.json.encode(document))

@@ -61,6 +61,7 @@ TABLE: dict[str, _Row] = {
     "archive-exists": _Row(409, "ConflictStatusException", "{reason}"),
     "download": _Row(400, "DownloadArchiveException", "{reason}"),
     "requirements": _Row(400, "ModelException", "{reason}"),
+    "untrusted": _Row(403, "ForbiddenException", "{reason}"),
     "default-version": _Row(403, "InvalidModelVersionException", "Cannot remove default version for model {model}"),
     "duplicate-version": _Row(
         409, "ConflictStatusException", "Model version {version} is already registered for model {model}"
@@ -83,6 +84,12 @@ TABLE: dict[str, _Row] = {
         413,
         "RequestEntityTooLargeException",
         "The body is larger than the limit of {limit} bytes (--max-request-size).",
+        (("Connection", "close"),),
+    ),
+    "large-head": _Row(
+        431,
+        "RequestHeaderFieldsTooLargeException",
+        "The first line and the headers have more than {limit} bytes, or there are more than {count} headers.",
         (("Connection", "close"),),
     ),
     "queue-full": _Row(
@@ -114,6 +121,21 @@ TABLE: dict[str, _Row] = {
         "ServiceUnavailableException",
         'Model "{model}" has no worker to serve inference request: {reason}',
         (("Retry-After", "10"),),
+    ),
+    "crowded": _Row(
+        503,
+        "ServiceUnavailableException",
+        "The server has {most} connections, as many as its limit of open files leaves room for; try again.",
+        (("Retry-After", "1"),),
+    ),
+    "no-memory": _Row(
+        503,
+        "ServiceUnavailableException",
+        "The bodies of other requests leave no memory for this one; try again.",
+        (("Retry-After", "1"),),
+    ),
+    "too-slow": _Row(
+        408, "RequestTimeoutException", "The {what} of the request took too long to arrive (--{what}-timeout)."
     ),
     "stopped": _Row(
         503,

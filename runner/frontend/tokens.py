@@ -34,7 +34,7 @@ _EXPIRES = "expiration time"
 _BYTES = 24
 #: Routes that need no key: health, what the server measures, and what it can do.
 _OPEN = ("/ping", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json")
-_OPEN_DOCUMENTS = ("/api-description", "/v2")
+_OPEN_DOCUMENTS = ("/", "/api-description", "/v2")
 
 
 class KeyFileError(Exception):

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from archiver.errors import ArchiveError, InvalidInput, NotFound
+from archiver.errors import ArchiveError, InvalidInput, NotFound, UntrustedSignature
 from runner.frontend.control import BadParameter, parameters, settings_of, words
 from runner.frontend.downloads import AlreadyThere, DownloadFailed, Downloads, NotAllowed
 from runner.frontend.management import BadPage, asked_page, page_of, respond
@@ -137,6 +137,7 @@ _SITUATIONS: dict[type[Exception], str] = {
     CleanUpTimeout: "clean-up",
     AlreadyThere: "archive-exists",
     DownloadFailed: "download",
+    UntrustedSignature: "untrusted",
 }
 _REFUSALS: tuple[type[Exception], ...] = (*(*_SITUATIONS, BadParameter, NotInStore, NotAllowed, ArchiveError),)
 

@@ -77,6 +77,14 @@ class RequestProcessor:
     def get_response_header(self, key: str) -> str | None:
         return self._response.get(key)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RequestProcessor) and self._told() == other._told()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes while a handler works
+
+    def _told(self) -> tuple[object, ...]:
+        return (self.get_request_properties(), self._code, self._phrase, self._response)
+
 
 def _headers_of(row: wire.Row) -> Headers:
     headers = Headers((name, {"content-type": content_type}) for name, content_type, _ in row.params)
@@ -209,3 +217,13 @@ class Context:
     def get_sequence_id(self, idx: int) -> Any:
         """The session that row `idx` belongs to, from its header; None without one."""
         return self.get_request_header(idx, self.header_key_sequence_id)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether another context says the same of its model and of the requests in the batch."""
+        return isinstance(other, Context) and self._told() == other._told()
+
+    __hash__ = None  # type: ignore[assignment]  # its attributes are the handler's to change
+
+    def _told(self) -> dict[str, Any]:
+        told = {name: value for name, value in vars(self).items() if name != "metrics" and not name.startswith("_")}
+        return {**told, "request_ids": self.request_ids, "request_processor": self.request_processor}

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import default_collate
 
+from runner.handlers.compiled import is_declared
 from runner.handlers.context import Context
 from runner.handlers.errors import BadRequest, PredictionException, RowFailed, answer_to, out_of_resources
 from runner.handlers.labels import LABELS_FILE, load_labels
@@ -47,9 +48,10 @@ class Handler:
 
     def load_model(self) -> Any:
         """The model. By default what the archive holds: model file and state dict (`.pt`, `.safetensors`),
-        TorchScript or `.pt2`. Raises CannotLoad."""
+        TorchScript, `.pt2`, or the code that `pt2.export.aot_compile` declares. Raises CannotLoad."""
         context = self.context
-        model, origin = load_model(Path(context.model_dir), context.manifest, self.device)
+        compiled = is_declared(context.model_yaml_config)
+        model, origin = load_model(Path(context.model_dir), context.manifest, self.device, compiled=compiled)
         context.weights = origin.to_dict()
         return model
 

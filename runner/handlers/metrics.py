@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from runner import wire
@@ -98,6 +98,15 @@ class CachedMetric:
         self.dimension_names = [dimension.name for dimension in dimensions]
         self.add_or_update(value, [dimension.value for dimension in dimensions], request_id)
 
+    def add_named(self, value: float, given: Mapping[str, object], otherwise: Mapping[str, object]) -> None:
+        """Report a value of a defined metric: the handler's own dimensions are defined ones, and the rest of these
+        are among `otherwise`. A value whose dimensions are others is logged and dropped."""
+        values = {**otherwise, **given}
+        if not set(given) <= set(self.dimension_names) <= set(values):
+            self._drop(value, f"dimensions {list(given)} do not match {self.dimension_names}, which are defined")
+            return
+        self.add_or_update(value, [values[name] for name in self.dimension_names])
+
     def _drop(self, value: float, reason: str) -> None:
         _log.error("metric %s: the value %s was dropped: %s", self.metric_name, value, reason)
 
@@ -106,15 +115,21 @@ class Metrics:
     """Collects what a handler reports while it works on a batch.
 
     `idx`, the row that a value belongs to, is accepted and decides nothing: request ids are no labels.
-    `of_worker`: those of the model that this process serves.
+    `definitions` say for their metrics what unit, type and dimensions they have, whatever a call says; all other
+    metrics are what the call says. `of_worker`: those of the model that this process serves.
     """
 
     of_worker: ClassVar[Metrics | None] = None
 
-    def __init__(self, model_name: str) -> None:
+    def __init__(self, model_name: str, definitions: Sequence[wire.MetricDefinition] = ()) -> None:
         self.model_name = model_name
         self._collected: list[wire.Metric] = []
         self._declared: dict[tuple[str, MetricTypes], CachedMetric] = {}
+        self._defined: dict[str, CachedMetric] = {}
+        self._defined = {
+            each.name: self.add_metric_to_cache(each.name, each.unit, each.dimensions, MetricTypes(each.type))
+            for each in definitions
+        }
 
     def drain(self) -> list[wire.Metric]:
         """What was reported since the last call."""
@@ -190,9 +205,15 @@ class Metrics:
         metric_type: MetricTypes = MetricTypes.COUNTER,
     ) -> CachedMetric:
         """Declare a metric; `get_metric` finds it again."""
-        metric = CachedMetric(self._collected, metric_name, unit, dimension_names, metric_type)
+        counted_as = self.type_of(metric_name, metric_type)
+        metric = CachedMetric(self._collected, metric_name, unit, dimension_names, counted_as)
         self._declared[metric_name, metric_type] = metric
         return metric
+
+    def type_of(self, name: str, said: MetricTypes) -> MetricTypes:
+        """How values of the metric add up: as is defined, else as its maker said."""
+        defined = self._defined.get(name)
+        return said if defined is None else defined.metric_type
 
     def get_metric(self, metric_name: str, metric_type: MetricTypes = MetricTypes.COUNTER) -> CachedMetric:
         """The metric declared under this name and type. Raises MetricsCacheKeyError when there is none."""
@@ -211,6 +232,10 @@ class Metrics:
         level: str = "Model",
     ) -> None:
         labels: dict[str, object] = {dimension.name: dimension.value for dimension in dimensions}
+        defined = self._defined.get(name)
+        if defined is not None:
+            defined.add_named(value, labels, {"ModelName": self.model_name, "Level": level})
+            return
         if level == "Model":
             labels.setdefault("ModelName", self.model_name)
         labels.setdefault("Level", level)
@@ -221,6 +246,11 @@ class Metrics:
 def collected_here() -> list[wire.Metric]:
     """Where metrics go that were not made by a context: with those of this worker's model; nowhere without one."""
     return [] if Metrics.of_worker is None else Metrics.of_worker._collected
+
+
+def type_here(name: str, said: MetricTypes) -> MetricTypes:
+    """`Metrics.type_of` of this worker's model; as said without one."""
+    return said if Metrics.of_worker is None else Metrics.of_worker.type_of(name, said)
 
 
 def _one_of(unit: str, known: tuple[str, ...], what: str) -> None:

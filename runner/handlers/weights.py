@@ -23,7 +23,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
+from archiver.scan.scan import scan_files
+from runner.handlers.compiled import is_compiled, load_compiled
 from runner.handlers.errors import CannotLoad
 from runner.handlers.modules import classes_defined_in, import_file
 
@@ -40,11 +43,14 @@ class Origin:
         return asdict(self)
 
 
-def load_model(model_dir: Path, manifest: Mapping[str, Any], device: torch.device) -> tuple[nn.Module, Origin]:
+def load_model(
+    model_dir: Path, manifest: Mapping[str, Any], device: torch.device, *, compiled: bool = False
+) -> tuple[Any, Origin]:
     """The archive's model on `device`, in evaluation mode where it has one.
 
     With a model file: its one nn.Module class, filled from the checkpoint (`.pt`, `.pth`, `.safetensors`, …).
-    Without: TorchScript, a torch.export `.pt2`, or, if trusted, a pickled module. Raises CannotLoad.
+    Without: TorchScript, a torch.export `.pt2`, where the config declares it (`compiled`) AOTInductor's code, or, if
+    trusted, a pickled module. Raises CannotLoad.
     """
     model = manifest.get("model", {})
     serialized, model_file = model.get("serializedFile"), model.get("modelFile")
@@ -54,10 +60,10 @@ def load_model(model_dir: Path, manifest: Mapping[str, Any], device: torch.devic
     if model_file:
         module, origin = from_model_file(model_dir / model_file, checkpoint)
     elif checkpoint is not None:
-        module, origin = from_checkpoint(checkpoint, device)
+        module, origin = from_checkpoint(checkpoint, device, compiled=compiled)
     else:
         raise CannotLoad("the archive has neither a checkpoint nor a model file; define load_model() in the handler")
-    return placed(module, device), origin
+    return placed(module, device) if isinstance(module, nn.Module) else module, origin
 
 
 def placed(module: nn.Module, device: torch.device) -> nn.Module:
@@ -81,8 +87,15 @@ def from_model_file(file: Path, checkpoint: Path | None) -> tuple[nn.Module, Ori
     return module, Origin(checkpoint.name, kind, way)
 
 
-def from_checkpoint(checkpoint: Path, device: torch.device) -> tuple[nn.Module, Origin]:
-    """A checkpoint that brings its own code: TorchScript, torch.export or a pickled module. Raises CannotLoad."""
+def from_checkpoint(checkpoint: Path, device: torch.device, *, compiled: bool = False) -> tuple[Any, Origin]:
+    """A checkpoint that brings its own code: TorchScript, torch.export, AOTInductor or a pickled module.
+
+    Raises CannotLoad, also for compiled code that is not declared.
+    """
+    if is_compiled(checkpoint):
+        if not compiled:
+            raise CannotLoad(f"{checkpoint.name} is compiled code: declare `pt2: {{export: {{aot_compile: true}}}}`")
+        return load_compiled(checkpoint, device), Origin(checkpoint.name, "AOTInductor", "loaded")
     if checkpoint.suffix == ".pt2":
         return _exported(checkpoint, device), Origin(checkpoint.name, "torch.export", "deserialised")
     if is_torchscript(checkpoint):
@@ -139,12 +152,29 @@ def load_torchscript(checkpoint: Path, device: torch.device) -> nn.Module:
 
 
 def _exported(checkpoint: Path, device: torch.device) -> nn.Module:
+    if _is_gated():
+        _refuse_pickles(checkpoint)
     program = torch.export.load(checkpoint)
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
     return program.module()
+
+
+def _is_gated() -> bool:
+    """Whether this worker was not told to trust its archive."""
+    return os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD") == "1"
+
+
+def _refuse_pickles(checkpoint: Path) -> None:
+    """torch.export.load falls back to unpickling anything, and part of it does not ask the environment."""
+    refused = scan_files(checkpoint, [(checkpoint.name, checkpoint)]).refused
+    if refused:
+        wants = "; ".join(each.wants() for each in refused)
+        raise CannotLoad(
+            f"loading {checkpoint.name} could run any code: {wants}. Serve it with --trust if you know why"
+        )
 
 
 def read_state(checkpoint: Path) -> Mapping[str, Any] | nn.Module:
@@ -168,7 +198,7 @@ def _unpickled(checkpoint: Path) -> Any:
     try:
         return torch.load(checkpoint, map_location="cpu", mmap=mapped, weights_only=True)
     except pickle.UnpicklingError as error:
-        if os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD") == "1":
+        if _is_gated():
             raise CannotLoad(
                 f"{checkpoint.name} holds more than tensors, and unpickling it could run any code. Save its "
                 "state_dict(), or serve it with --trust if you know where it comes from"
@@ -189,12 +219,28 @@ def build(model_class: type[nn.Module], state: Mapping[str, Any]) -> tuple[nn.Mo
 
 def _built_on_meta(model_class: type[nn.Module], state: Mapping[str, Any]) -> nn.Module | None:
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             module = model_class()
         _fill(module, state)
     except Exception:  # noqa: BLE001 - a constructor may do anything that meta tensors cannot; the normal way tells
         return None
     return None if any(tensor.is_meta for tensor in _tensors_of(module)) else module
+
+
+class _Unfilled(TorchFunctionMode):
+    """Initial values for tensors on meta are not drawn. There is nothing to fill, and for some of the draws torch
+    (2.13) imports all it knows about symbols, which takes longer than most models take to load."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        target = args[0] if args else (kwargs or {}).get("tensor")
+        if isinstance(target, torch.Tensor) and target.is_meta and _draws(func):
+            return target
+        return func(*args, **(kwargs or {}))
+
+
+def _draws(func: Any) -> bool:
+    module, name = getattr(func, "__module__", None), getattr(func, "__name__", "")
+    return module == nn.init.__name__ and name.endswith("_") or func in (torch.Tensor.normal_, torch.Tensor.uniform_)
 
 
 def _tensors_of(module: nn.Module) -> Iterator[torch.Tensor]:

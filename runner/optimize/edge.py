@@ -5,7 +5,8 @@ Rules of the room
    `forward` is replaced, so `model(x)`, `model.forward(x)`, `model.generate(…)` and a pipeline that holds the
    module all come through here, and taking the edge away leaves no trace.
 2. Steps never wrap each other: they add a `Layer` or replace `inner`, and can take it back.
-3. The edge can watch. What is measured and verified is what the handler saw: its inputs before any
+3. A call that needs gradients (an explanation) takes the module's own forward: `inner` may be compiled code.
+4. The edge can watch. What is measured and verified is what the handler saw: its inputs before any
    conversion, its outputs after, the time in between.
 """
 
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from runner.handlers import gradients
 from runner.optimize.tensors import Convert, mapped
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class Edge:
         self.layers: list[Layer] = []
         self.watch: Watch | None = None
         self.rows: Rows | None = None  # which tensors have the batch in front; None while it is not known
+        self.without_gradients: str | None = None  # why the module has none, where a step took them
         self.samples: tuple[Call, ...] = ()  # the smallest and the largest batch, when each is one call
         self._had_own_attribute = "forward" in module.__dict__
 
@@ -130,16 +133,22 @@ class Edge:
         return self._run(args, kwargs)
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        inner = self._for_gradients() if gradients.are_needed() else self.inner
         if not self.layers:
-            return self.inner(*args, **kwargs)
+            return inner(*args, **kwargs)
         with ExitStack() as stack:
             for layer in self.layers:
                 args, kwargs = mapped(args, layer.before), mapped(kwargs, layer.before)
                 stack.enter_context(layer.context())
-            output = self.inner(*args, **kwargs)
+            output = inner(*args, **kwargs)
         for layer in reversed(self.layers):
             output = mapped(output, layer.after)
         return output
+
+    def _for_gradients(self) -> Forward:
+        if self.without_gradients is not None:
+            raise gradients.NoGradients(self.without_gradients)
+        return self.own
 
 
 def _copy(tensor: torch.Tensor) -> torch.Tensor:

@@ -274,6 +274,8 @@ def load(folder: Path, sample: Call, device: torch.device) -> Forward:
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         tensors = signature.fitted(_same_call((args, kwargs), template))
+        if torch.is_grad_enabled() and any(tensor.requires_grad and tensor.is_leaf for tensor in tensors):
+            raise Unfit("an input's gradient is asked for")
         bounds.check(tensors)
         return _filled(answer, runner.run(tensors))
 

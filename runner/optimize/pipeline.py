@@ -57,18 +57,25 @@ def optimise(target: Target, config: ModelConfig, device: torch.device, steps: S
     wishes = [(step, step.declared(config, device)) for step in steps]
     module = target.get()
     if module is None or not any(wish for _, wish in wishes):
-        return Report([*(_left_alone(step, wish) for step, wish in wishes), threads_row(config)])
+        return left_alone(config, device, steps, _NO_MODULE)
     sizes = {size for _, wish in wishes if wish is not None for size in wish.sizes}
     pipeline = _Pipeline(target, Edge(module), config, device, sizes)
     return pipeline.run(wishes)
 
 
-def _left_alone(step: Step[Any], wish: Wish[Any] | None) -> StepReport:
+def left_alone(config: ModelConfig, device: torch.device, steps: Sequence[Step[Any]], why: str) -> Report:
+    """The report on a model that nothing is done to, for that reason. Raises OptimiseRefused where the config forbids
+    that."""
+    rows = (_left_alone(step, step.declared(config, device), why) for step in steps)
+    return Report([*rows, threads_row(config)])
+
+
+def _left_alone(step: Step[Any], wish: Wish[Any] | None, why: str) -> StepReport:
     if wish is None:
         return StepReport(step.name)
     if wish.required:
-        raise OptimiseRefused(f"{step.name}: {wish.declared} is declared without a fallback, but {_NO_MODULE}")
-    return StepReport(step.name, wish.declared, None, Status.NOT_APPLICABLE, _NO_MODULE)
+        raise OptimiseRefused(f"{step.name}: {wish.declared} is declared without a fallback, but {why}")
+    return StepReport(step.name, wish.declared, None, Status.NOT_APPLICABLE, why)
 
 
 class _Pipeline:

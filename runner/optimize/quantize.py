@@ -36,6 +36,8 @@ _CONFIGS = {
 }
 _CAPABILITY = {"int8": (8, 0), "int4": (8, 0), "fp8": (8, 9)}
 _ON_CPU = ("int8",)
+#: Schemes of that kind have no gradients (torchao 0.18).
+_ROUNDS_INPUTS = "-dynamic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class QuantizeStep:
         if isinstance(edge.module, torch.jit.ScriptModule):
             raise NotApplicable("the layers of a TorchScript model cannot be exchanged")
         layers = chosen(edge.module, plan.include, plan.exclude)
-        return _Quantized(edge.module, layers, plan.scheme, _torchao_config(plan.scheme))
+        return _Quantized(edge, layers, plan.scheme, _torchao_config(plan.scheme))
 
 
 def impossible(scheme: str, device_type: str, capability: tuple[int, int] | None) -> str | None:
@@ -135,8 +137,9 @@ def _torchao_config(scheme: str) -> Any:
 
 
 class _Quantized(Change):
-    def __init__(self, module: nn.Module, layers: Mapping[str, nn.Linear], scheme: str, config: Any) -> None:
-        self._module = module
+    def __init__(self, edge: Edge, layers: Mapping[str, nn.Linear], scheme: str, config: Any) -> None:
+        self._edge = edge
+        self._scheme = scheme
         self._layers = dict(layers)
         self._config = config
         self._before = {name: _Weight.of(layer) for name, layer in layers.items()}
@@ -159,13 +162,15 @@ class _Quantized(Change):
 
     def keep(self) -> None:
         self._before, self._after = {}, {}
+        if self._scheme.endswith(_ROUNDS_INPUTS):
+            self._edge.without_gradients = f"quantization {self._scheme} rounds what goes into its layers"
 
     def _quantize(self) -> None:
         from torchao.quantization import quantize_
 
         wanted = {id(layer) for layer in self._layers.values()}
         with torch.no_grad():
-            quantize_(self._module, self._config, filter_fn=_is_one_of(wanted))
+            quantize_(self._edge.module, self._config, filter_fn=_is_one_of(wanted))
         self._after = {name: _Weight.of(layer) for name, layer in self._layers.items()}
 
 

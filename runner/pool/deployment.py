@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config.origins import Origin
-from runner.metrics import Gauges, ModelMetrics
+from runner.counting import ModelMetrics
+from runner.metrics import Gauges
 from runner.pool.environments import Environment
 from runner.pool.link import Link
 from runner.pool.model import Model
@@ -105,4 +106,5 @@ class Deployment:
         model, supervisor = self.model, self.supervisor
         labels = (model.name, model.version)
         waiting, unanswered = model.batcher.waiting, model.batcher.open
-        return Gauges(labels, waiting, unanswered, supervisor.size, supervisor.ready_workers, self.report())
+        loads = {link.number: link.loaded.seconds for link in model.links if link.loaded is not None}
+        return Gauges(labels, waiting, unanswered, supervisor.size, supervisor.ready_workers, loads, self.report())

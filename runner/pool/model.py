@@ -146,7 +146,7 @@ class Model:
         self._batch_seconds += seconds if not self._batch_seconds else _NEWEST * (seconds - self._batch_seconds)
         link.finished(batch, now)
         if isinstance(answer, wire.Ran):
-            self._deliver(batch, answer, now)
+            self._deliver(batch, answer, now, seconds)
         else:
             self._raised(batch, answer)
         if link.retired:
@@ -176,12 +176,12 @@ class Model:
             return not answer.retire
         return len(answer.replies) == len(batch)
 
-    def _deliver(self, batch: Batch, ran: wire.Ran, now: float) -> None:
+    def _deliver(self, batch: Batch, ran: wire.Ran, now: float, took: float) -> None:
         answered = self._observer.answered
         for job, reply in zip(batch.jobs, ran.replies, strict=True):
             if self.batcher.answer(job, reply):
                 answered(job.sent - job.arrived, now - job.arrived)
-        self._observer.batch(len(batch), ran.seconds, ran.metrics)
+        self._observer.batch(len(batch), took, ran.seconds, ran.metrics)
 
     def _raised(self, batch: Batch, raised: wire.Raised) -> None:
         outcome = retry.Raised(raised.status, raised.kind, raised.message)

@@ -14,8 +14,8 @@ class Observer(Protocol):
     def answered(self, queue: float, total: float) -> None:
         """A row has been answered by its handler; seconds in line and altogether."""
 
-    def batch(self, rows: int, seconds: dict[str, float], metrics: list[wire.Metric]) -> None:
-        """A batch has come back."""
+    def batch(self, rows: int, took: float, seconds: dict[str, float], metrics: list[wire.Metric]) -> None:
+        """A batch has come back; `took`: seconds since it began in its worker, as seen from here."""
 
     def failed(self, cause: Cause) -> None:
         """A row was answered without a reply."""

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,14 +101,20 @@ class _Template:
         """It could not import what workers need."""
         return self.ready.done() and self.ready.exception() is not None
 
-    async def fork(self, fds: list[int]) -> int:
-        """The pid of a new worker that got these descriptors. Raises ConnectionError when the template dies."""
+    async def fork(self, fds: list[int], processes: int, patience: float) -> int:
+        """The pid of a new worker that got these descriptors, of its first process if it has several. Raises
+        ConnectionError when the template dies, or does not answer within `patience` seconds, which ends it."""
         if self._control.fileno() < 0:
             raise ConnectionResetError("the template process died")
         self._forked = asyncio.get_running_loop().create_future()
-        request = json.dumps({"fork": fds[0]}).encode() + b"\n"
+        request = json.dumps({"fork": fds[0], "processes": processes}).encode() + b"\n"
         socket.send_fds(self._control, [request], fds)
-        return await self._forked
+        try:
+            return await asyncio.wait_for(self._forked, patience)
+        except asyncio.TimeoutError:
+            log.error("the template process gave no answer in %g s; ending it", patience)
+            self.process.kill()
+            raise ConnectionResetError("the template process did not answer") from None
 
     async def _read(self) -> None:
         """Hear the template's events until it closes its end."""
@@ -152,15 +159,17 @@ class _Template:
 
 class Spawner:
     """The template process, kept alive. `environment`: of it and its workers; by default ours. `python`: the
-    interpreter that runs it."""
+    interpreter that runs it. `patience`: seconds that a fork may take; it takes hundredths of one."""
 
     def __init__(
         self,
         preload: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         python: str = sys.executable,
+        patience: float = 10.0,
     ) -> None:
         self._preload = tuple(preload)
+        self._patience = patience
         self._environment = process_environment() if environment is None else environment
         self._python = python
         self._template: _Template | None = None
@@ -183,11 +192,12 @@ class Spawner:
         assert self._template is not None, "platform() before start()"
         return await asyncio.shield(self._template.ready)
 
-    async def fork(self, on_exit: Callable[[int], None]) -> Process:
-        """A new worker process. `on_exit` gets its exit status (negative: the signal that ended it).
+    async def fork(self, on_exit: Callable[[int], None], processes: int = 1) -> Process:
+        """A new worker. `on_exit` gets its exit status (negative: the signal that ended it). `processes`: of how many
+        it consists; the others live and die with the first, which is the one that is told of.
 
-        Raises TemplateBroken; the next call tries another template. One that dies meanwhile is replaced and
-        waited for: the request goes to the next one.
+        Raises TemplateBroken, and OSError when descriptors or processes have run out; the next call tries again. A
+        template that dies meanwhile is replaced and waited for: the request goes to the next one.
         """
         async with self._turn:
             while True:
@@ -197,27 +207,25 @@ class Spawner:
                 template = self._template
                 assert template is not None
                 with contextlib.suppress(ConnectionError):
-                    return await self._fork(template, on_exit)
+                    return await self._fork(template, on_exit, processes)
                 await asyncio.shield(template.ended)
                 # Awaiting what has ended gives nobody a turn, so the replacement cannot be left to its callback.
                 self._replace(template)
                 if self._template is template:
                     raise TemplateBroken("the server is stopping")
 
-    async def _fork(self, template: _Template, on_exit: Callable[[int], None]) -> Process:
-        ours, theirs = socket.socketpair()
-        output_read, output_write = os.pipe()
-        try:
-            pid = await template.fork([theirs.fileno(), output_write])
-        except BaseException:
-            ours.close()
-            os.close(output_read)
-            raise
-        finally:
-            theirs.close()
-            os.close(output_write)
+    async def _fork(self, template: _Template, on_exit: Callable[[int], None], processes: int) -> Process:
+        with ExitStack() as theirs, ExitStack() as ours:
+            sock, far_end = socket.socketpair()
+            ours.callback(sock.close)
+            theirs.callback(far_end.close)
+            output, far_output = os.pipe()
+            ours.callback(os.close, output)
+            theirs.callback(os.close, far_output)
+            pid = await template.fork([far_end.fileno(), far_output], processes, self._patience)
+            ours.pop_all()
         self._on_exit[pid] = on_exit
-        return Process(pid, ours, output_read)
+        return Process(pid, sock, output)
 
     def _exited(self, pid: int, status: int) -> None:
         on_exit = self._on_exit.pop(pid, None)

@@ -122,17 +122,19 @@ class Supervisor:
         if not seats:
             self.model.fail()
         if self._stopping:
-            raise LoadError(wire.LoadFailed("Stopped", "the model is being unregistered", []))
+            raise _stopped()
         coming = self._seats[kept:]
         first = [asyncio.get_running_loop().create_future() for _ in coming]
         for seat, ready in zip(coming, first, strict=True):
             self._keepers[seat.number] = asyncio.create_task(self._keep(seat, ready), name=f"worker-{seat.number}")
         results = await asyncio.gather(*first, return_exceptions=True)
         failed = next((result for result in results if isinstance(result, BaseException)), None)
-        if failed is not None:
-            if not self._stopping:
-                await self.resize(self._seats[:kept])
-            raise failed
+        if failed is None:
+            return
+        if self._stopping:
+            raise _stopped() from failed
+        await self.resize(self._seats[:kept])
+        raise failed
 
     async def _dismiss(self, seat: Seat) -> None:
         """The seat's worker leaves at a batch boundary; one that is still loading, at once."""
@@ -217,9 +219,9 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         exited: asyncio.Future[int] = loop.create_future()
         try:
-            process = await self._spawner.fork(exited.set_result)
-        except TemplateBroken as error:
-            raise LoadError(wire.LoadFailed("TemplateBroken", str(error), [])) from error
+            process = await self._spawner.fork(exited.set_result, max(1, seat.load.world))
+        except (TemplateBroken, OSError) as error:
+            raise LoadError(wire.LoadFailed(type(error).__name__, str(error), [])) from error
         link = Link(seat.number, process, seat.load.device, self.model)
         await loop.create_connection(lambda: link, sock=process.sock)
         await self._listen(link, process.output)
@@ -317,6 +319,10 @@ class Supervisor:
     @property
     def ready_workers(self) -> int:
         return sum(link.state is LinkState.READY for link in self.model.links)
+
+
+def _stopped() -> LoadError:
+    return LoadError(wire.LoadFailed("Stopped", "the model is being unregistered", []))
 
 
 def describe_exit(status: int) -> str:

@@ -12,7 +12,7 @@ from runner.deploying import Defaults, existing, of_store
 from runner.frontend.listener import EVERYTHING, LOCAL, Surface, merged
 from runner.pool.control import Order
 from runner.pool.registry import Registry
-from runner.service import ServerSettings
+from runner.server_settings import ServerSettings
 from runner.torchserve.settings import TorchServeSettings
 from runner.torchserve.snapshot import Snapshot
 
@@ -33,7 +33,9 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         model_store=found.model_store,
         workflow_store=found.workflow_store,
         registers=found.model_api is not False,
+        allowed_urls=found.allowed_urls,
         key_file=KEY_FILE if found.checks_tokens else None,
+        insecure=found.checks_tokens is False,
         token_minutes=found.token_minutes,
         # Both said in so many words: it is the operator's decision, and TorchServe would do so.
         open_management=found.model_api is True and found.checks_tokens is False,
@@ -41,6 +43,9 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         cors=found.cors,
         certificate=found.certificate,
         host_metrics=found.host_metrics,
+        metrics_defined=found.metrics_defined,
+        metrics_log=found.metrics_log,
+        metrics_interval=found.metrics_interval,
         hidden_variables=found.hidden_variables,
         installs=found.installs,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,8 +21,11 @@ from archiver.errors import InvalidInput, NotFound
 from runner.frontend.cors import Cors
 from runner.frontend.listener import Address, Certificate, Surface
 from runner.torchserve.addresses import address_of
+from runner.torchserve.allowed_urls import prefixes_of, why_not
+from runner.torchserve.metric_definitions import read_definitions
 from runner.torchserve.models import ModelDefaults, models_of
 from runner.torchserve.properties import Property, parse
+from runner.wire import MetricDefinition
 
 log = logging.getLogger("archive.server")
 
@@ -59,7 +62,8 @@ _APPLIED = frozenset(
         *("certificate_file", "private_key_file", "disable_token_authorization", "token_expiration_min"),
         *(f"{name}_{part}" for name in _RPC for part in ("address", "port")),
         *("enable_grpc_ssl", "enable_model_api", "enable_metrics_api", "blacklist_env_vars", "enable_envvars_config"),
-        *("disable_system_metrics", "install_py_dep_per_model"),
+        *("disable_system_metrics", "allowed_urls", "use_env_allowed_urls", "metrics_config"),
+        *("metrics_mode", "metric_time_interval", "install_py_dep_per_model"),
     }
 )
 #: What has an effect in TorchServe and none here → what happens instead.
@@ -70,10 +74,6 @@ _INSTEAD = {
     "max_response_size": "answers of any size are sent",
     "decode_input_request": "JSON and text are decoded before a handler sees them",
     "default_service_handler": "an archive names its handler",
-    "allowed_urls": "archives come from the model store, or from below --allow-url PREFIX",
-    "use_env_allowed_urls": "archives come from the model store",
-    "metrics_config": "what handlers measure is in /metrics under their own names",
-    "metrics_mode": "/metrics always has them all, in Prometheus's format",
     "system_metrics_cmd": "what a machine does is for its own exporter",
     "plugins_path": "there are no plugins",
     **dict.fromkeys(
@@ -83,15 +83,13 @@ _INSTEAD = {
 }
 #: Values of these that ask for nothing that is not so here.
 _AS_HERE = {
-    "use_env_allowed_urls": "false",
     **dict.fromkeys(("limit_max_image_pixels", "decode_input_request"), "true"),
-    "metrics_mode": "prometheus",
 }
 #: Knobs of TorchServe's own machinery; nothing is lost without them.
 _MOOT = frozenset(
     {
         *("number_of_netty_threads", "netty_client_threads", "prefer_direct_buffer", "use_native_io", "io_ratio"),
-        *("keystore_pass", "keystore_type", "metric_time_interval", "model_metrics_auto_detect", "async_logging"),
+        *("keystore_pass", "keystore_type", "model_metrics_auto_detect", "async_logging"),
         *("model_server_home", "initial_worker_port", "initial_distribution_port"),
         *("cpp_log_config", "ts_open_inference_protocol", "ipex_enable", "ipex_gpu_enable", "cpu_launcher_enable"),
         *("cpu_launcher_args", "python", "vmargs", "debug", "version", "tsConfigFile", "logs", "plugins"),
@@ -108,8 +106,8 @@ _VARIABLES = {"token_expiration_min": "TS_TOKEN_EXPIRATION_TIME_MIN"}
 class TorchServeSettings:
     """`addresses`, and `rpc` for gRPC, are empty when the file names none. `defaults`: config keys for every model;
     `models`: for one version, with what a snapshot says of it when `is_snapshot`. `checks_tokens` and `model_api` are
-    None where the file does not say. `ignored`: a sentence per key that has no effect here; `properties`: all, as
-    written."""
+    None where the file does not say. `allowed_urls`: prefixes. `ignored`: a sentence per key that has no effect here;
+    `properties`: all, as written."""
 
     addresses: list[tuple[Address, Surface]] = field(default_factory=list)
     rpc: list[tuple[Address, Surface]] = field(default_factory=list)
@@ -131,6 +129,10 @@ class TorchServeSettings:
     hidden_variables: str = ""
     installs: bool = False
     host_metrics: bool = True
+    metrics_defined: Sequence[MetricDefinition] = field(default_factory=list)
+    metrics_log: Path | None = None
+    metrics_interval: float = 60.0
+    allowed_urls: Sequence[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     properties: Mapping[str, str] = field(default_factory=dict)
 
@@ -168,6 +170,9 @@ class _Reading:
         self.findings: list[Finding] = []
         if self._flag("enable_envvars_config"):
             self._take_from_environment()
+        if self._flag("use_env_allowed_urls"):
+            self._take("allowed_urls")
+        self._prefixes, self._no_prefixes = self._value("allowed_urls", prefixes_of, ([], []))
 
     def settings(self) -> TorchServeSettings:
         snapshot = "model_snapshot" in self._properties
@@ -192,15 +197,22 @@ class _Reading:
             host_metrics=not self._flag("disable_system_metrics"),
             hidden_variables=self._value("blacklist_env_vars", _pattern, ""),
             installs=self._flag("install_py_dep_per_model"),
-            ignored=self._ignored(),
+            metrics_defined=self._value("metrics_config", lambda text: read_definitions(_file(text)), []),
+            metrics_log=self._metrics_log(),
+            metrics_interval=self._value("metric_time_interval", _natural, 0) or 60,
+            allowed_urls=self._prefixes,
+            ignored=[*self._ignored(), *self._not_allowed()],
             properties={key: each.value for key, each in self._properties.items()},
         )
 
     def _take_from_environment(self) -> None:
-        for key in _APPLIED:
-            value = self._environment.get(_VARIABLES.get(key, f"TS_{key.upper()}"))
-            if value is not None:
-                self._properties[key] = Property(key, value, 0)
+        for key in _APPLIED - {"allowed_urls"}:
+            self._take(key)
+
+    def _take(self, key: str) -> None:
+        value = self._environment.get(_VARIABLES.get(key, f"TS_{key.upper()}"))
+        if value is not None:
+            self._properties[key] = Property(key, value, 0)
 
     def _value(self, key: str, read: Callable[[str], Any], default: Any) -> Any:
         """The key's value as `read` has it; blank ones are not there, as in TorchServe."""
@@ -269,6 +281,10 @@ class _Reading:
                 self._check(self._properties[key], defaults)
         return defaults
 
+    def _metrics_log(self) -> Path | None:
+        mode = self._value("metrics_mode", _mode, "prometheus")
+        return None if mode == "prometheus" else Path(self._environment.get("METRICS_LOCATION") or "logs")
+
     def _check(self, found: Property, values: Mapping[str, Any]) -> None:
         for finding in check_values(values, self._file):
             if finding.is_error:
@@ -311,11 +327,21 @@ class _Reading:
                 sentences.append(f"{place}: {key} is no key of TorchServe's and has no effect{hint}")
         return sentences
 
+    def _not_allowed(self) -> list[str]:
+        line = self._properties["allowed_urls"].line if self._no_prefixes else 0
+        return [f"{self._file}:{line}: {why_not(expression)}" for expression in self._no_prefixes]
+
 
 def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(f"expected true or false, not {text!r}")
     return text.lower() == "true"
+
+
+def _mode(text: str) -> str:
+    if text.lower() not in ("log", "prometheus", "legacy"):
+        raise ValueError(f"expected log, prometheus or legacy, not {text!r}")
+    return text.lower()
 
 
 def _negated(value: bool | None) -> bool | None:

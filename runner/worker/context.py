@@ -18,6 +18,7 @@ def context_for(load: wire.Load, config: ModelConfig) -> Context:
         batch_size=config.batch_size,
         gpu=_gpu(load.device),
         mms_version=__version__,
+        metrics=Metrics(load.model_name, load.metrics),
         model_yaml_config=dict(config.raw),
         device=load.device,
     )

@@ -34,6 +34,23 @@ class LoadError(Exception):
         self.out_of_memory = out_of_memory
 
 
+class Memory:
+    """Whether this process's memory is used up for good: two batches in a row ran out of it. After one it may have
+    been a row that asked for too much; the next batch tells."""
+
+    def __init__(self) -> None:
+        self._short = False
+
+    def sufficed(self) -> None:
+        """A batch was answered."""
+        self._short = False
+
+    def is_used_up(self, error: BaseException) -> bool:
+        """Hear what ended a batch; whether the worker is of no more use."""
+        before, self._short = self._short, isinstance(error, MemoryError) or "out of memory" in str(error)
+        return before and self._short
+
+
 def load_error(error: BaseException, model_dir: Path) -> LoadError:
     """The exception that stopped a load, told for people."""
     if isinstance(error, pickle.UnpicklingError):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Any
 
 from runner import wire
+from runner.handlers import gradients
 from runner.handlers.context import Context, Headers
 from runner.handlers.errors import BadRequest, RowFailed, answer_to
 from runner.worker import rows
@@ -41,10 +43,11 @@ class Handling:
         started = self._begin()
         if self._data:
             try:
-                result = handle(self._data, self._context)
-                if inspect.isawaitable(result):
-                    result = settled(self._awaited(result))
-                result = played_out(self._checked(result), self._pieces)
+                with self._gradients():
+                    result = handle(self._data, self._context)
+                    if inspect.isawaitable(result):
+                        result = settled(self._awaited(result))
+                    result = played_out(self._checked(result), self._pieces)
             finally:
                 self._pieces.close()
             self._end(result, started)
@@ -55,12 +58,17 @@ class Handling:
         started = self._begin()
         if self._data:
             try:
-                result = await self._awaited(handle(self._data, self._context))
-                result = played_out(result, self._pieces)
+                with self._gradients():
+                    result = await self._awaited(handle(self._data, self._context))
+                    result = played_out(result, self._pieces)
             finally:
                 self._pieces.close()
             self._end(result, started)
         self._insert_refused()
+
+    def _gradients(self) -> AbstractContextManager[None]:
+        """Rows that ask for something else are in another batch, see `by_question`."""
+        return gradients.needed() if _asks(self._rows[0], "explain") else nullcontext()
 
     def _begin(self) -> float:
         self._context.begin([self._rows[place] for place in self._places], self._pieces)
@@ -111,10 +119,14 @@ def by_question(batch_rows: Sequence[wire.Row]) -> Sequence[Sequence[int]]:
         return [range(len(batch_rows))]
     parts: dict[tuple[int | None, bool], list[int]] = {}
     for place, row in enumerate(batch_rows):
-        headers = Headers(wire.unpack_headers(row.headers)) if row.headers else Headers()
-        explains, describes = (headers.get(question) == "True" for question in ("explain", "describe"))
+        explains, describes = (_asks(row, question) for question in ("explain", "describe"))
         parts.setdefault((place if explains else None, describes), []).append(place)
     return [*parts.values()]
+
+
+def _asks(row: wire.Row, question: str) -> bool:
+    # The headers are unpacked only where the word is in them, for it is asked of every batch.
+    return question.encode() in row.headers and Headers(wire.unpack_headers(row.headers)).get(question) == "True"
 
 
 def _decoded(

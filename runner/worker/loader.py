@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from runner.compat import refusals
 from runner.handlers.context import Context
 from runner.handlers.errors import CannotLoad
 from runner.handlers.modules import classes_defined_in, import_file
@@ -33,13 +34,11 @@ BUILT_IN = {
     "text_handler": ("ts.torch_handler.text_handler", "TextHandler"),
     "text_classifier": ("ts.torch_handler.text_classifier", "TextClassifier"),
 }
-#: TorchServe's other built-in names. Archives that use them are known, and refused by name.
-NOT_YET = ("dali_image_classifier", "vllm_handler", "trt_llm_handler")
 #: Service envelopes: name → (module, class).
 ENVELOPES = {
     "body": ("ts.torch_handler.request_envelope.body", "BodyEnvelope"),
     "json": ("ts.torch_handler.request_envelope.json", "JSONEnvelope"),
-    "kserve": ("ts.torch_handler.request_envelope.kserve", "KserveEnvelope"),
+    "kserve": ("ts.torch_handler.request_envelope.kserve", "KServeEnvelope"),
     "kservev2": ("ts.torch_handler.request_envelope.kservev2", "KServev2Envelope"),
 }
 
@@ -94,8 +93,8 @@ def _module(file: str, model_dir: Path) -> ModuleType:
             return import_file(path)
     if file in BUILT_IN:
         return importlib.import_module(BUILT_IN[file][0])
-    if file in NOT_YET:
-        raise CannotLoad(f"the built-in handler {file} is not available yet (see docs/torchserve.md)")
+    if file in refusals.HANDLERS:
+        raise CannotLoad(refusals.refusal(f"ts.torch_handler.{file}"))
     if _installed(file):
         return importlib.import_module(file)
     present = ", ".join(sorted(path.name for path in model_dir.glob("*.py"))) or "none"

@@ -14,42 +14,19 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 from runner import wire
 from runner.worker.beside import Beside
+from runner.worker.channel import Channel
 from runner.worker.continuous import serve
 from runner.worker.priority import behind_others
+from runner.worker.ranks import Follower, Ranks, enter, outcome
 from runner.worker.session import LoadError, Session
 
-_CHUNK = 1 << 18
 
-
-class _Link:
-    """Blocking frames over the socket to the front end. Any thread may send."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._decoder = wire.Decoder()
-        self._ready: list[wire.Frame] = []
-        self._sending = threading.Lock()
-
-    def receive(self) -> wire.Frame | None:
-        """The next frame; None when the front end has closed the link."""
-        while not self._ready:
-            data = self._sock.recv(_CHUNK)
-            if not data:
-                return None
-            self._ready = self._decoder.feed(data)
-        return self._ready.pop(0)
-
-    def send(self, frame: wire.Frame) -> None:
-        encoded = wire.encode(frame)
-        with self._sending:
-            self._sock.sendall(encoded)
-
-
-def _end_with_front_end(sock: socket.socket) -> None:
+def _end_with_other_end(sock: socket.socket) -> None:
     poll = select.poll()
     poll.register(sock, getattr(select, "POLLRDHUP", 0) | select.POLLHUP)
     poll.poll()
@@ -65,41 +42,65 @@ def _memory() -> int:
         return 0
 
 
-def _load(link: _Link, load: wire.Load) -> Session | None:
+def _load(load: wire.Load, link: Channel, ranks: Ranks | None) -> Session | None:
     started = time.monotonic()
     session = Session(load)
     try:
         with behind_others() if load.background else nullcontext():
             report = session.open()
     except LoadError as error:
-        link.send(wire.LoadFailed(error.kind, error.message, error.trace, error.out_of_memory))
+        tell = link.send if ranks is None else ranks.load_failed
+        tell(wire.LoadFailed(error.kind, error.message, error.trace, error.out_of_memory))
         return None
-    link.send(wire.Loaded(time.monotonic() - started, report, _memory()))
+    others = 0 if ranks is None else ranks.wait_until_loaded()
+    link.send(wire.Loaded(time.monotonic() - started, report, _memory() + others))
     return session
 
 
-def work(fd: int) -> int:
-    """Serve one model over the socket `fd` until the front end closes it. Returns the exit status."""
+def work(fd: int, followers: Sequence[Follower] = ()) -> int:
+    """Serve one model over the socket `fd` until the other end closes it: the front end's, or rank 0's. Returns the
+    exit status. `followers`: the worker's other processes, if this is the first of several."""
     # Lines go to the front end's log, which adds time, model and worker.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     sock = socket.socket(fileno=fd)
-    threading.Thread(target=_end_with_front_end, args=(sock,), daemon=True, name="front-end-watch").start()
-    link = _Link(sock)
+    threading.Thread(target=_end_with_other_end, args=(sock,), daemon=True, name="front-end-watch").start()
+    link = Channel(sock)
     load = link.receive()
     if not isinstance(load, wire.Load):
         return 0
-    session = _load(link, load)
+    # The order to another rank comes from the first and says where they meet.
+    ranks = Ranks(followers, link.send) if load.world and not load.port else None
+    load = enter(load if ranks is None else ranks.begin(load))
+    session = _load(load, link, ranks)
     if session is None:
         return 1
     # What is loaded stays; the collector need not walk over it again and again while serving.
     gc.collect()
     gc.freeze()
+    _serve(session, link, load.rank, ranks)
+    return 0
+
+
+def _serve(session: Session, link: Channel, rank: int, ranks: Ranks | None) -> None:
     if session.is_continuous:
         serve(session.continuous(link.send), link.receive)
-        return 0
-    if session.beside_others:
+    elif session.beside_others:
         Beside(session, link.receive, link.send).serve()
-        return 0
+    elif ranks is not None:
+        _lead(session, link, ranks)
+    elif rank:
+        _follow(session, link)
+    else:
+        while isinstance(frame := link.receive(), wire.Run):
+            link.send(session.run(frame.rows, frame.batch, link.send))
+
+
+def _lead(session: Session, link: Channel, ranks: Ranks) -> None:
     while isinstance(frame := link.receive(), wire.Run):
-        link.send(session.run(frame.rows, frame.batch, link.send))
-    return 0
+        ranks.run(frame)
+        link.send(ranks.answered(session.run(frame.rows, frame.batch, link.send)))
+
+
+def _follow(session: Session, link: Channel) -> None:
+    while isinstance(frame := link.receive(), wire.Run):
+        link.send(outcome(session.run(frame.rows, frame.batch, lambda _pieces: None)))

@@ -9,6 +9,7 @@ TorchServe's rules (its otf_message_handler and service), with these differences
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import logging
@@ -30,6 +31,10 @@ _log = logging.getLogger("archive.handler")
 JSON_TYPE = "application/json"
 TEXT_TYPE = "text/plain; charset=utf-8"
 BINARY_TYPE = "application/octet-stream"
+
+#: Python's own: escapes of its source; domain names, whose cost grows with the square of a text's length. UTF-7 is
+#: no encoding of the web (https://encoding.spec.whatwg.org), and decodes to halves of characters.
+_NO_CHARSETS = ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7")
 
 Reader = Callable[[bytes], Any]
 
@@ -63,12 +68,21 @@ def _parameter(parameters: str, wanted: str, default: str) -> str:
 
 
 def _read_text(value: bytes, charset: str) -> str:
+    if not _is_charset(charset):
+        raise BadRequest(f"unknown charset {charset}")
     try:
         return value.decode(charset)
     except UnicodeDecodeError as error:
         raise BadRequest(f"the text is not valid {charset}: {error.reason} at byte {error.start}") from error
-    except LookupError as error:
-        raise BadRequest(f"unknown charset {charset}") from error
+    except (LookupError, UnicodeError) as error:
+        raise BadRequest(f"the text is not valid {charset}") from error
+
+
+def _is_charset(name: str) -> bool:
+    try:
+        return codecs.lookup(name).name.replace("_", "-") not in _NO_CHARSETS
+    except (LookupError, ValueError):
+        return False
 
 
 def _read_json(value: bytes) -> Any:
@@ -91,6 +105,8 @@ def _read_json_slowly(value: bytes) -> Any:
         raise BadRequest(f"the body is not valid JSON: {error.msg} at {place}") from error
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not valid JSON: {error.reason} at byte {error.start}") from error
+    except ValueError as error:
+        raise BadRequest("the JSON holds a whole number with too many digits") from error  # Python's limit is 4300
     except RecursionError as error:
         raise BadRequest("the JSON is nested too deeply") from error
 

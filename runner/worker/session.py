@@ -33,7 +33,7 @@ from runner.handlers.errors import CannotLoad
 from runner.optimize.cache import CompileCache, key_fields
 from runner.optimize.guarded import Guarded, guard_of
 from runner.optimize.meanwhile import optimise_meanwhile
-from runner.optimize.pipeline import optimise, standard_steps
+from runner.optimize.pipeline import left_alone, optimise, standard_steps
 from runner.optimize.shipped import Shipped
 from runner.worker import failures
 from runner.worker.context import context_for
@@ -68,6 +68,7 @@ class Session:
         self._guard: Guarded | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = (0, 0)
+        self._memory = failures.Memory()
 
     def open(self) -> dict[str, Any]:
         """Load, optimise and warm up; the report of what was done. Raises LoadError."""
@@ -103,13 +104,15 @@ class Session:
             return self._failed(batch, error)
 
     def _ran(self, batch: int, answered: Answered) -> wire.Ran:
+        self._memory.sufficed()
         return wire.Ran(batch, answered.replies, answered.seconds, answered.metrics)
 
     def _failed(self, batch: int, error: BaseException) -> wire.Raised:
         if isinstance(error, WrongResult):
             # TorchServe's sentence is for the client; the log also gets what came instead.
             return wire.Raised(batch, 503, "WrongResult", str(error.args[0]), [str(error.args[1])])
-        return failures.raised(batch, error, self._model_dir)
+        raised = failures.raised(batch, error, self._model_dir)
+        return structs.replace(raised, retire=True) if self._memory.is_used_up(error) else raised
 
     def load(self) -> dict[str, Any]:
         """`open` without the border: user code's exceptions pass as they are."""
@@ -170,6 +173,8 @@ class Session:
         declared = [key for key, value in ways.items() if value]
         if len(declared) > 1:
             raise CannotLoad(f"{' and '.join(declared)} exclude each other")
+        if self._load.world > 1 and (self.beside_others or self.is_continuous):
+            raise CannotLoad(f"{declared[0]} needs workers of one process; torchrun declares {self._load.world}")
         entry = load_handler(_handler_in(self._load.manifest), self._context, self._settled)
         if self.beside_others and not entry.is_async:
             raise CannotLoad(f"asyncCommunication needs an asynchronous handler, but {entry.name} is plain `def`")
@@ -276,7 +281,7 @@ class Session:
         """What this worker's compiler will find and leave. Opened before anything is computed: a package that the
         archive brings is tried in a forked child."""
         compile_ = self._config.pt2.compile
-        compiles = compile_ is not None and compile_.enable and not self._load.eager_first
+        compiles = compile_ is not None and compile_.enable and not self._load.eager_first and self._load.world <= 1
         if not compiles or self._load.compile_cache is None:
             return None
         device = torch.device(self._load.device)
@@ -298,8 +303,13 @@ class Session:
     def _optimise(self, sample: wire.Row | None, kept: Path | None = None) -> dict[str, Any]:
         """The pipeline's report, and `lines`: the same for the log."""
         assert self._entry is not None
-        target = _HandlersModel(self, sample)
         steps = standard_steps(kept, ahead=self._load.ahead)
+        if self._load.world > 1:
+            # The steps try and measure, and each rank would come to its own decisions; their calls must be the same.
+            why = f"the model is spread over {self._load.world} processes"
+            report = left_alone(self._config, torch.device(self._load.device), steps, why)
+            return {**report.to_dict(), "lines": report.lines()}
+        target = _HandlersModel(self, sample)
         apply = optimise_meanwhile if self._load.eager_first else optimise
         report = apply(target, self._config, torch.device(self._load.device), steps)
         module = target.get()

@@ -12,6 +12,7 @@ socket and output pipe as descriptors, `forked` and `exited` in return. When the
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -20,9 +21,16 @@ import signal
 import socket
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from runner.worker import privileges
+
+if TYPE_CHECKING:
+    from runner.worker.ranks import Follower
 
 _STDOUT, _STDERR = 1, 2
+#: Linux's prctl: a signal for the parent's death; orphans are mine to reap.
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def _send(control: socket.socket, message: dict[str, Any]) -> None:
@@ -53,8 +61,9 @@ def _accelerators() -> dict[str, Any]:
     }
 
 
-def _become_worker(control: socket.socket, wakeup: tuple[int, int], fds: list[int]) -> NoReturn:
-    """In the child: keep the worker's socket and output pipe, drop what is the template's, and run."""
+def _become_worker(control: socket.socket, wakeup: tuple[int, int], fds: list[int], processes: int) -> NoReturn:
+    """In the child: keep the worker's socket and output pipe, drop what is the template's, and run, as the first of
+    `processes`."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -70,13 +79,46 @@ def _become_worker(control: socket.socket, wakeup: tuple[int, int], fds: list[in
 
     status = 1
     try:
-        status = work(worker_fd)
+        status = work(*_spread(worker_fd, processes))
     except BaseException:  # noqa: BLE001  the process ends here; its last words go to the log
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
     # No interpreter shutdown: threads of user code and of torch may never end.
     os._exit(status)
+
+
+def _spread(fd: int, processes: int) -> tuple[int, list[Follower]]:
+    """Fork the worker's other processes. Returns twice and more: in each the socket that it serves; in the first the
+    others, too."""
+    from runner.worker.ranks import Follower
+
+    parent, followers = os.getpid(), list[Follower]()
+    for rank in range(1, processes):
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            _end_with(parent)
+            os.close(fd)
+            for sock in (ours, *(follower.sock for follower in followers)):
+                sock.close()
+            return theirs.detach(), []
+        theirs.close()
+        followers.append(Follower(rank, pid, ours))
+    return fd, followers
+
+
+def _end_with(parent: int) -> None:
+    """End when the parent does, even in code that never lets go of the interpreter."""
+    _tell_kernel(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _tell_kernel(option: int, value: int) -> None:
+    # Elsewhere there is no such call: the socket's end is then all that tells a process of its parent's.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value)
 
 
 def _reap(control: socket.socket) -> None:
@@ -94,7 +136,7 @@ def _fork(control: socket.socket, wakeup: tuple[int, int], line: bytes, fds: lis
     request = json.loads(line)
     pid = os.fork()
     if pid == 0:
-        _become_worker(control, wakeup, fds)
+        _become_worker(control, wakeup, fds, request["processes"])
     for fd in fds:
         os.close(fd)
     _send(control, {"event": "forked", "id": request["fork"], "pid": pid})
@@ -127,6 +169,9 @@ def main(argv: list[str]) -> None:
     control = socket.socket(fileno=int(argv[0]))
     # Ctrl-C in the terminal is the front end's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    privileges.give_up()
+    # A worker that dies leaves its other processes, which nobody may reap where this runs under no real init.
+    _tell_kernel(_PR_SET_CHILD_SUBREAPER, 1)
     failed = _import_all(["torch", "runner.worker.main", *argv[1:]])
     # A broken pipe means that the front end is gone: so are we.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.errors import ArchiveError
+from archiver.store import Gate
 from archiver.workflow.archive import WorkflowArchive, open_workflow
 from archiver.workflow.spec import Node, Spec
 from runner.pool.control import CleanUpTimeout, Control, Order
@@ -77,12 +78,13 @@ class Workflow:
 
 class Workflows:
     """All of them. `find_model`: where the archives of their models are; `timeout`: seconds that requests have to
-    finish when their workflow is unregistered."""
+    finish when their workflow is unregistered; `gate`: which archives are opened at all."""
 
-    def __init__(self, control: Control, find_model: FindModel, timeout: float) -> None:
+    def __init__(self, control: Control, find_model: FindModel, timeout: float, gate: Gate | None = None) -> None:
         self._control = control
         self._find = find_model
         self._timeout = timeout
+        self._gate = gate
         self._all: dict[str, Workflow] = {}
         self._coming: set[str] = set()
 
@@ -103,7 +105,7 @@ class Workflows:
 
         Raises what opening an archive raises, DuplicateWorkflow, and NodesFailed.
         """
-        archive = await asyncio.to_thread(open_workflow, path)
+        archive = await asyncio.to_thread(open_workflow, path, self._gate)
         name = name or archive.name
         if name in self._all or name in self._coming:
             raise DuplicateWorkflow(name)

@@ -56,7 +56,7 @@ def test_opening_and_listing_read_no_weights(tmp_path):
     path.write_bytes(data)
     with Archive.open(path) as archive:
         assert archive.claimed_digest is not None
-        assert len(archive.members) == 4
+        assert len(archive.members) == 5
 
 
 def test_the_digest_of_a_foreign_archive_is_that_of_its_content(tmp_path):

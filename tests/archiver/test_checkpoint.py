@@ -24,6 +24,7 @@ def _zip(*names):
         (_zip("m/data.pkl", "m/constants.pkl", "m/code/__torch__.py"), ".pth", "torchscript"),
         (_zip("m/archive_format", "m/models/model.json"), ".pt2", "pt2"),
         (_zip("x/serialized_exported_program.json"), ".pt2", "pt2"),
+        (_zip("m/archive_format", "m/data/aotinductor/model/a.so"), ".pt2", "aotinductor"),
         (_zip("other.txt"), ".pt", "unknown"),
         (b"PK\3\4 cut off", ".pt", "unknown"),
         (safetensors(), ".safetensors", "safetensors"),

@@ -51,3 +51,18 @@ def test_files_of_one_size_without_hashes_are_read(tmp_path):
 
 def test_flat_writes_nested_keys_with_dots():
     assert flat({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
+
+
+def test_a_requirement_that_resolves_to_another_version_is_a_difference(tmp_path, monkeypatch):
+    from archiver import pack
+    from archiver.project import from_flags
+    from tests.builders import HANDLER, write
+
+    write(tmp_path / "handler.py", HANDLER)
+    write(tmp_path / "requirements.txt", "some-package\n")
+    for folder, version in (("a", "1.0"), ("b", "1.1")):
+        monkeypatch.setattr(pack, "_installed", lambda name, version=version: version)
+        flags = {"handler": str(tmp_path / "handler.py"), "requirements_file": tmp_path / "requirements.txt"}
+        pack.create(from_flags(model_name="m", export_path=tmp_path / folder, **flags))
+    changes = _changes(tmp_path / "a" / "m.mar", tmp_path / "b" / "m.mar")
+    assert ("packages", "some-package", "1.0", "1.1") in changes

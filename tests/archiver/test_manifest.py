@@ -68,6 +68,7 @@ def test_a_version_without_quotes_is_text():
         (b'{"model": {"modelName": "m"}, "files": [{"path": "x"}]}', "has a broken entry in `files`"),
         (b"\xff\xfe", "is no JSON"),
         (b"[" * 100_000, "JSON|nested"),
+        (b'{"model": {"modelName": "\\ud800"}}', "half a character"),
     ],
 )
 def test_a_broken_manifest_is_named(data, said):

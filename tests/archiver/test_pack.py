@@ -24,6 +24,7 @@ def test_an_archive_holds_every_file_with_size_digest_and_role(tmp_path):
     with Archive.open(summary.path) as archive:
         assert {member.name: member.role for member in archive.members} == {
             "MAR-INF/MANIFEST.json": "manifest",
+            "MAR-INF/sbom.cdx.json": "sbom",
             "deep/labels.txt": "extra",
             "handler.py": "handler",
             "model-config.yaml": "config",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
 from archiver.archive import Archive
-from archiver.manifest import PRECOMPILED
+from archiver.manifest import PRECOMPILED, SBOM
 from archiver.repack import content_of, member_of, members_of, repack
 from archiver.store import unpack
 from tests.builders import make_archive, make_torchserve_archive
@@ -23,7 +24,8 @@ def code(tmp_path):
 def contents(path):
     with Archive.open(path) as archive:
         assert archive.verify() == []
-        return {member.name: archive.read(member.name) for member in archive.members if member.role != "manifest"}
+        made = ("manifest", "sbom")
+        return {member.name: archive.read(member.name) for member in archive.members if member.role not in made}
 
 
 @pytest.mark.parametrize("name", ["again.mar", "again.tar.gz"])
@@ -47,7 +49,16 @@ def test_a_foreign_archive_becomes_one_of_ours_with_the_content_that_was_foretol
     assert opened.manifest.content() is None
     manifest = repack(tmp_path / "own.mar", members_of(opened.manifest, opened.model_dir), opened.manifest)
     assert manifest.content() == content_of(opened.manifest, opened.model_dir)
-    assert contents(tmp_path / "own.mar").keys() == {file.path for file in manifest.files}
+    assert contents(tmp_path / "own.mar").keys() | {SBOM} == {file.path for file in manifest.files}
+
+
+def test_the_bill_of_materials_is_made_anew_for_the_new_members(tmp_path, code):
+    opened = unpack(make_archive(tmp_path), cache=tmp_path / "cache")
+    target = tmp_path / "again.mar"
+    repack(target, [*members_of(opened.manifest, opened.model_dir), code], opened.manifest)
+    with Archive.open(target) as archive:
+        listed = {each["name"] for each in json.loads(archive.read(SBOM))["components"] if each["type"] == "file"}
+        assert listed == {member.name for member in archive.members} - {SBOM, "MAR-INF/MANIFEST.json"}
 
 
 def test_a_target_that_cannot_be_written_stays_as_it_was(tmp_path, code):

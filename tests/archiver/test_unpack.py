@@ -23,7 +23,7 @@ def _tree(folder):
 def test_every_format_unpacks_to_the_same_files(tmp_path, archive_format):
     weights = safetensors(70_000)
     path = make_archive(tmp_path, checkpoint=weights, extra={"deep/a.txt": "1"}, archive_format=archive_format)
-    assert _extract(path, tmp_path / "out") == 5
+    assert _extract(path, tmp_path / "out") == 6
     tree = _tree(tmp_path / "out")
     assert (tree["model.safetensors"], tree["deep/a.txt"], tree["handler.py"]) == (weights, b"1", HANDLER.encode())
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,13 +64,25 @@ def archive_command(*arguments: str, cache: Path | None = None, **options: Any) 
 
 
 class Server:
-    """A running `archive serve`."""
+    """A running `archive serve`.
 
-    def __init__(self, arguments: list[str], cache: Path, port: int | None) -> None:
+    `wrapper`: a command that runs it; `variables`: more of its environment; `stdin`: a descriptor.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        cache: Path,
+        port: int | None,
+        wrapper: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+        stdin: int | None = None,
+    ) -> None:
         ports = [] if port is None else ["--port", str(port)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "archiver", "serve", *ports, *arguments],
-            env=environment(cache),
+            [*wrapper, sys.executable, "-m", "archiver", "serve", *ports, *arguments],
+            env={**environment(cache), **(variables or {})},
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -172,9 +184,16 @@ def wait_until_gone(pid: int) -> None:
 
 
 @contextmanager
-def running_server(*arguments: str | Path, cache: Path, port: int | None = 0) -> Iterator[Server]:
+def running_server(
+    *arguments: str | Path,
+    cache: Path,
+    port: int | None = 0,
+    wrapper: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    stdin: int | None = None,
+) -> Iterator[Server]:
     """`archive serve --port 0 ARGUMENTS`, READY; ended when the block ends. No port: what the arguments say."""
-    server = Server([str(argument) for argument in arguments], cache, port)
+    server = Server([str(argument) for argument in arguments], cache, port, wrapper, variables, stdin)
     try:
         yield server
     finally:

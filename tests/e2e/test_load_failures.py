@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from tests.archiver.scan.payloads import calling
 from tests.builders import make_archive
 from tests.e2e.servers import archive_command, running_server, write_model
 
@@ -112,3 +114,31 @@ def test_a_checkpoint_that_needs_unpickling_is_refused_unless_trusted(tmp_path: 
     assert "--trust" in result.stderr
     with running_server(folder, "--trust", cache=tmp_path / "cache") as server:
         assert server.predict("x").json() == 1
+
+
+def test_a_pickle_beyond_torch_s_list_is_named_with_its_entry_and_never_run(tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+    vocabulary = calling(os.system, f"touch {touched}")
+    source = (
+        "import pickle\nclass H:\n"
+        "    def initialize(self, c): self.x = pickle.load(open('labels.txt', 'rb'))\n"
+        "    def handle(self, d, c): return [self.x] * len(d)\n"
+    )
+    folder = write_model(tmp_path / "store" / "model", source, labels__txt=vocabulary)
+    result = archive_command("serve", "--port", "0", str(folder), cache=tmp_path / "cache")
+    assert result.returncode == 1
+    assert "labels.txt: posix.system" in result.stderr
+    assert "--trust" in result.stderr
+    with running_server(
+        write_model(tmp_path / "good", "def handle(data, context): return data\n", name="good"),
+        "--model-store",
+        str(folder.parent),
+        cache=tmp_path / "cache",
+    ) as server:
+        refused = server.client.post("/models", params={"url": "model"})
+        assert (refused.status_code, "labels.txt: posix.system" in refused.text) == (400, True)
+        assert server.client.get("/ping").status_code == 200
+    assert not touched.exists()
+    with running_server(folder, "--trust", cache=tmp_path / "cache") as server:
+        assert server.predict("x").json() == 0
+    assert touched.exists()

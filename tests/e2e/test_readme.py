@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.archiver.signing.people import person
+from tests.builders import make_archive
 from tests.e2e.projects import command
 from tests.e2e.servers import environment
 
 ROOT = Path(__file__).resolve().parents[2]
-NUMBER = re.compile(r"sha256:[0-9a-f]+|\d[\d.,:]*")
+NUMBER = re.compile(r"sha256:[0-9a-f]+|\bkey [0-9a-f]{16}\b|\d[\d.,:]*")
 BAD_CONFIG = "BatchSize: 4\nminWorkers: 1\nmaxBatchDelay: 0\nmaxWorkers: 1\nbatchSize: 4\nprecision: bf61\n"
 
 
@@ -70,6 +72,17 @@ def test_the_four_commands_do_what_is_printed(tmp_path, variables):
         assert_shows(output, [text for text in expected if "README.md, archive.yaml" not in text])
         folder = tmp_path / "colours"
     assert [line for line, _ in steps] == ["archive create", "archive validate ."]
+
+
+def test_signing_is_as_printed(tmp_path, variables):
+    make_archive(tmp_path, name="colours")
+    ann = person(tmp_path, "ann")
+    ann.private.rename(tmp_path / "private.pem")
+    ann.public.rename(tmp_path / "public.pem")
+    shown = block("archive sign")
+    assert_shows(command(["archive", "sign", "colours.mar", "--key", "private.pem"], tmp_path, variables), shown[:1])
+    assert shown[1] == "$ archive verify colours.mar --key public.pem"
+    assert_shows(command(shown[1][2:].split(), tmp_path, variables), shown[2:])
 
 
 def test_findings_are_as_printed(tmp_path, variables):

@@ -114,6 +114,43 @@ def test_parameters_may_be_json_and_the_handler_another_one(tmp_path: Path) -> N
         assert server.describe("m")["loadedAtStartup"] is True
 
 
+def test_a_registration_that_was_refused_does_not_take_its_name(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store")
+    with running_server(store / "m1.0", "--model-store", store, cache=tmp_path / "cache") as server:
+        for wrong in ({"synchronous": "maybe"}, {"initial_workers": "some"}, {"batch_size": 0}):
+            assert register(server, url="other", **wrong)[0] == 400
+        assert register(server, url="other")[0] == 200
+        assert register(server, url="other")[0] == 409
+        assert server.predict(b"x", model="other").status_code == 200
+
+
+SLOW_TO_COME = """
+import os, time
+with open("come", "a") as file: file.write("x")
+while os.path.exists("wait") and os.path.getsize("come") > 1: time.sleep(0.01)
+def handle(data, context): return data and [row.get("body") for row in data]
+"""
+
+
+def test_a_model_can_be_unregistered_while_workers_join_it_and_comes_again(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "store")
+    slow = write_model(store / "slow", SLOW_TO_COME, name="slow", config=ONE, wait="", come="")
+    with running_server(store / "m1.0", "--model-store", store, cache=tmp_path / "cache") as server:
+        assert register(server, url="slow") == (200, 'Model "slow" Version: 1.0 registered with 1 initial workers')
+        with ThreadPoolExecutor(1) as pool:
+            scaling = pool.submit(server.client.put, "/models/slow", params={"min_worker": 3, "synchronous": "true"})
+            while not [each for each in server.describe("slow")["workers"] if each["status"] == "LOADING"]:
+                pass
+            assert server.predict(b"x", model="slow").status_code == 200
+            assert server.client.delete("/models/slow").json() == {"status": 'Model "slow" unregistered'}
+            answer = scaling.result()
+        assert (answer.status_code, "being unregistered" in answer.json()["message"]) == (500, True)
+        (slow / "wait").unlink()
+        assert register(server, url="slow")[0] == 200
+        assert server.predict(b"x", model="slow").status_code == 200
+        assert server.stop() == 0
+
+
 def test_an_archive_without_a_manifest_is_served_by_its_handler(tmp_path: Path) -> None:
     bare = tmp_path / "bare.mar"
     with zipfile.ZipFile(bare, "w") as archive:
@@ -122,7 +159,8 @@ def test_an_archive_without_a_manifest_is_served_by_its_handler(tmp_path: Path) 
         assert server.predict(b"x", model="bare").status_code == 200
 
 
-def test_an_archive_comes_from_an_allowed_address_and_from_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["flag", "config.properties"])
+def test_an_archive_comes_from_an_allowed_address_and_from_no_other(tmp_path: Path, way: str) -> None:
     elsewhere, store = tmp_path / "elsewhere", tmp_path / "store"
     elsewhere.mkdir()
     store.mkdir()
@@ -132,7 +170,9 @@ def test_an_archive_comes_from_an_allowed_address_and_from_no_other(tmp_path: Pa
     with ThreadingHTTPServer(("127.0.0.1", 0), pages) as site:
         threading.Thread(target=site.serve_forever).start()
         url = f"http://127.0.0.1:{site.server_port}/"
-        options = ("--model-store", store, "--allow-url", url)
+        (tmp_path / "config.properties").write_text(f"allowed_urls=file://.*,{url}.*\n")
+        allowing = ("--allow-url", url) if way == "flag" else ("--ts-config", tmp_path / "config.properties")
+        options = ("--model-store", store, *allowing)
         with running_server(*options, cache=tmp_path / "cache") as server:
             assert register(server, url=f"{url}far.mar")[0] == 200
             assert server.predict(b"x", model="far").status_code == 200

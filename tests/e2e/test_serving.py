@@ -173,6 +173,24 @@ def test_ctrl_c_twice_answers_what_is_left_503_and_ends_at_once(tmp_path: Path) 
         assert answer.result().status_code == 503
 
 
+def test_a_hangup_without_a_terminal_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    with running_server(write_model(tmp_path / "m", ECHO), cache=tmp_path / "cache") as server:
+        server.process.send_signal(signal.SIGHUP)
+        while not any("SIGHUP: nothing to read again" in line for line in server.log):
+            assert server.process.poll() is None
+        assert server.predict("x").text == "x"
+        assert server.stop() == 0
+
+
+def test_a_server_whose_terminal_is_closed_drains_and_ends(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    with running_server(write_model(tmp_path / "m", ECHO), cache=tmp_path / "cache", stdin=theirs) as server:
+        server.process.send_signal(signal.SIGHUP)
+        assert server.process.wait(20) == 0
+    for descriptor in (ours, theirs):
+        os.close(descriptor)
+
+
 def _open_rows(server: Server, count: int) -> bool:
     """Whether that many rows have been accepted and not answered."""
     line = f'archive_open_rows{{model_name="m",model_version="1.0"}} {count}.0'
@@ -254,6 +272,17 @@ def test_a_client_that_left_while_waiting_is_not_sent_to_the_worker(tmp_path: Pa
         (folder / "go").touch()
         assert first.result().text == "first"
         assert server.predict(b"last").text == "first,last"
+
+
+def test_a_worker_gains_no_rights_and_its_files_are_its_users_alone(tmp_path: Path) -> None:
+    source = (
+        "import os\ndef handle(data, ctx):\n    if data is None: return None\n"
+        "    open('made', 'w').close()\n"
+        "    held = [line.split()[1] for line in open('/proc/self/status') if line.startswith('NoNewPrivs')]\n"
+        "    return [{'mode': oct(os.stat('made').st_mode & 0o777), 'no new privileges': held} for _ in data]\n"
+    )
+    with running_server(write_model(tmp_path / "m", source), cache=tmp_path / "cache") as server:
+        assert server.predict("x").json() == {"mode": "0o600", "no new privileges": ["1"]}
 
 
 def test_the_front_end_is_small_and_knows_no_torch(tmp_path: Path) -> None:

@@ -87,7 +87,9 @@ def _read(path):
         return None
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"#!/bin/sh\necho hello\n", b"\x1f\x8b", bytes(100)])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\3\4", b"#!/bin/sh\necho hello\n", b"\x1f\x8b", bytes(100), b"xPK\5\6xx"]
+)
 def test_what_is_no_archive_is_damaged(tmp_path, content):
     path = tmp_path / "x.mar"
     path.write_bytes(content)

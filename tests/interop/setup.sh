@@ -1,5 +1,6 @@
 #!/bin/sh
-# The real TorchServe, its archivers and the clients of Triton and KServe, for tests/interop: setup.sh [FOLDER]   (default .venv-interop)
+# The real TorchServe, its archivers, the clients of Triton and KServe and model-signing, for tests/interop:
+# setup.sh [FOLDER]   (default .venv-interop)
 # Runs once; a folder that is complete is left as it is. Java 11 or newer must be on the machine.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -14,4 +15,7 @@ if [ -e "$venv/complete" ]; then exit 0; fi
 # KServe's client wants other versions of what the others bring.
 "${PYTHON:-python3}" -m venv "$venv/kserve"
 "$venv/kserve/bin/pip" install --quiet kserve
+# The official tool for signatures has needs of its own; its release 1.1.1 forgets to ask for pyOpenSSL.
+"${PYTHON:-python3}" -m venv "$venv/signing"
+"$venv/signing/bin/pip" install --quiet model-signing==1.1.1 pyOpenSSL
 touch "$venv/complete"

@@ -107,12 +107,7 @@ def said(torchserve: TorchServe, folder: Path, ports: list[int]) -> dict[str, tu
 def test_the_generated_client_hears_the_same_from_both(tmp_path: Path) -> None:
     torchserve = installed()
     generated(torchserve, tmp_path)
-    store = tmp_path / "store"
-    store.mkdir()
-    (tmp_path / "handler.py").write_text(HANDLER)
-    for name in ("m", "n"):
-        flags = ["--model-name", name, "--version", "1.0", "--handler", "handler.py", "--export-path", str(store)]
-        torchserve.archiver(*flags, folder=tmp_path)
+    store = torchserve.store(tmp_path, m=HANDLER, n=HANDLER)
     more = "default_workers_per_model=1\nenable_model_api=true\n"
     with torchserve.serving(store, ["m.mar"], tmp_path, more) as ports:
         theirs = said(torchserve, tmp_path, ports)

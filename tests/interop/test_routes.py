@@ -166,7 +166,7 @@ CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
 #: What is different, and why; docs/torchserve.md says the same. Number of a call → reason.
 DIFFERENT = {
     (INFERENCE, "DELETE", "/predictions/m", ""): "only POST, PUT and GET predict",
-    (INFERENCE, "OPTIONS", "/predictions/m", ""): "one OpenAPI document, at /openapi.json",
+    (INFERENCE, "OPTIONS", "/predictions/m", ""): "OpenAPI 3.1, with every route of the model",
     (INFERENCE, "POST", "/predictions/m", '{"a":'): "a malformed JSON body is 400",
     (INFERENCE, "POST", "/predictions/third", "hi"): "the reason of the 503 is told",
     (INFERENCE, "POST", "/v2/models/m/infer", TENSOR["content"].decode()): "a plain answer is wrapped",
@@ -176,7 +176,7 @@ DIFFERENT = {
         "parameters that are no numbers are 400"
     ),
     (MANAGEMENT, "PUT", "/models/second/9.9/set-default", ""): "the words of the other routes",
-    (MANAGEMENT, "OPTIONS", "/models/m", ""): "one OpenAPI document, at /openapi.json",
+    (MANAGEMENT, "OPTIONS", "/models/m", ""): "OpenAPI 3.1, with every route of the model",
     (MANAGEMENT, "GET", "/ping", ""): "health is everywhere",
     (INFERENCE, "GET", "/v2/health/live", ""): "the Open Inference Protocol is always there",
     (INFERENCE, "GET", "/v2/health/ready", ""): "the Open Inference Protocol is always there",
@@ -200,12 +200,7 @@ def both(tmp_path_factory) -> Iterator[tuple[list[str], list[str], Server]]:
     """The three addresses of TorchServe and of ours, with the same archives."""
     torchserve = installed()
     folder = tmp_path_factory.mktemp("routes")
-    store = folder / "store"
-    store.mkdir()
-    for name, source in HANDLERS.items():
-        (folder / f"{name}_handler.py").write_text(source)
-        flags = ["--model-name", name, "--version", "1.0", "--handler", f"{name}_handler.py"]
-        torchserve.archiver(*flags, "--export-path", str(store), folder=folder)
+    store = torchserve.store(folder, **HANDLERS)
     (folder / "functions.py").write_text(FUNCTIONS)
     for name, spec in WORKFLOWS.items():
         (folder / f"{name}.yaml").write_text(spec)

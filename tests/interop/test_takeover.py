@@ -30,12 +30,7 @@ def described(address: str, folder: Path, model: str) -> tuple[dict[str, object]
 
 def test_ours_goes_on_from_the_snapshot_and_the_keys_of_the_real_one(tmp_path: Path, monkeypatch) -> None:
     torchserve = installed()
-    store = tmp_path / "store"
-    store.mkdir()
-    (tmp_path / "handler.py").write_text(HANDLER)
-    for name in ("m", "n"):
-        flags = ["--model-name", name, "--version", "1.0", "--handler", "handler.py", "--export-path", str(store)]
-        torchserve.archiver(*flags, folder=tmp_path)
+    store = torchserve.store(tmp_path, m=HANDLER, n=HANDLER)
     more = f"default_workers_per_model=1\nenable_model_api=true\nmodel_store={store}\n"
     with torchserve.serving(store, ["m.mar"], tmp_path, more, leaves_traces=True) as ports:
         management = f"http://127.0.0.1:{ports[1]}"

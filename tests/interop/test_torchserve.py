@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.archiver.signing.people import person
 from tests.e2e.projects import archive
 from tests.e2e.servers import running_server
 from tests.interop.torchserve import TorchServe, installed
@@ -79,9 +80,13 @@ def test_archives_of_torch_model_archiver_are_served_unchanged(torchserve, proje
 
 
 def test_archives_made_here_load_and_predict_in_torchserve(torchserve, project, expected, tmp_path):
+    """Signed ones, too, but for the first."""
     models = names(tmp_path / "store")
     for model, archive_format in zip(models, FORMATS, strict=True):
         archive("create", *flags(model, archive_format, tmp_path / "store"), folder=project)
+    signer = person(tmp_path / "keys")
+    for file in list(models.values())[1:]:
+        archive("sign", tmp_path / "store" / file, "--key", signer.private, folder=project)
     with torchserve.serving(tmp_path / "store", list(models.values()), tmp_path) as (port, *_):
         for model in models:
             assert answers(f"http://127.0.0.1:{port}", model) == [pytest.approx(row, abs=1e-5) for row in expected], (

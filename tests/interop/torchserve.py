@@ -41,6 +41,16 @@ class TorchServe:
         """`torch-model-archiver …` in the folder."""
         command([str(self.bin / "torch-model-archiver"), *arguments], folder, self.environment(folder))
 
+    def store(self, folder: Path, **handlers: str) -> Path:
+        """A model store with an archive for each name and handler source, version 1.0."""
+        store = folder / "store"
+        store.mkdir()
+        for name, source in handlers.items():
+            (folder / f"{name}_handler.py").write_text(source)
+            flags = ["--model-name", name, "--version", "1.0", "--handler", f"{name}_handler.py"]
+            self.archiver(*flags, "--export-path", str(store), folder=folder)
+        return store
+
     def workflow_archiver(self, *arguments: str, folder: Path) -> None:
         """`torch-workflow-archiver …` in the folder."""
         command([str(self.bin / "torch-workflow-archiver"), *arguments], folder, self.environment(folder))

@@ -5,8 +5,9 @@ import asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
 from runner import wire
+from runner.counting import Histogram
 from runner.host_metrics import HOST, HostMetrics
-from runner.metrics import Gauges, Histogram, Metrics
+from runner.metrics import Gauges, Metrics
 from runner.scheduling.job import Cause
 
 
@@ -49,7 +50,7 @@ def test_a_handlers_counters_add_up_and_its_gauges_keep_the_last_value() -> None
     for value in (2.0, 3.0):
         counter = wire.Metric("Seen", value, "count", "counter", {"Level": "Model"})
         gauge = wire.Metric("Depth", value, "count", "gauge", {"Level": "Model"})
-        model.batch(1, {}, [counter, gauge])
+        model.batch(1, 0.1, {}, [counter, gauge])
     found = samples(metrics)
     labels = (("Hostname", HOST), ("Level", "Model"), *LABELS)
     assert found["Seen", labels] == 5
@@ -72,7 +73,7 @@ def test_the_optimisation_report_is_scraped() -> None:
         {"name": "attention", "declared": None, "applied": None, "status": "not-declared"},
     ]
     metrics = Metrics()
-    metrics.gauges = [Gauges(("m", "1"), 0, 0, 1, 1, {"steps": steps, "speedup": {"8": 3.5}})]
+    metrics.gauges = [Gauges(("m", "1"), 0, 0, 1, 1, {}, {"steps": steps, "speedup": {"8": 3.5}})]
     found = samples(metrics)
     applied = {dict(labels)["step"]: value for (name, labels), value in found.items() if name.endswith("_applied")}
     assert applied == {"precision": 1, "compile": 0}
@@ -92,7 +93,7 @@ def test_a_version_that_comes_back_counts_on_and_is_scraped_once() -> None:
 def test_a_handlers_histogram_is_one() -> None:
     metrics = Metrics()
     values = [wire.Metric("Size", value, "Bytes", "histogram", {"Level": "Model"}) for value in (0.2, 3)]
-    metrics.model("m", "1").batch(2, {"handle": 0.5}, values)
+    metrics.model("m", "1").batch(2, 0.6, {"handle": 0.5}, values)
     found = samples(metrics)
     labels = (("Hostname", HOST), ("Level", "Model"), *LABELS)
     assert (found["Size_count", labels], found["Size_sum", labels]) == (2, 3.2)
@@ -133,3 +134,14 @@ def test_some_metrics_can_be_asked_for_by_name() -> None:
     text = metrics.exposition(["Requests2XX", "archive_http_responses"]).decode()
     names = {family.name for family in text_string_to_metric_families(text)}
     assert names == {"Requests2XX", "archive_http_responses"}
+
+
+def test_a_worker_is_described_in_torchserves_milliseconds() -> None:
+    metrics = Metrics()
+    metrics.model("m", "1").batch(1, 0.75, {"handle": 0.5}, [])
+    metrics.gauges = [Gauges(("m", "1"), 0, 0, 2, 2, {0: 1.5, 1: 2.0})]
+    found = samples(metrics)
+    host = (("Hostname", HOST), ("Level", "Host"))
+    assert found["WorkerThreadTime", host] == 250
+    assert found["WorkerLoadTime", (*host, ("WorkerName", "W-0-m_1"))] == 1500
+    assert found["WorkerLoadTime", (*host, ("WorkerName", "W-1-m_1"))] == 2000

@@ -59,6 +59,16 @@ def test_garbage_is_a_wire_error_or_an_unfinished_frame_never_anything_else(data
         assert str(error)
 
 
+def test_text_that_is_no_utf8_is_a_wire_error() -> None:
+    broken = bytes(wire.encode(FRAMES[-2])).replace(b"ImportError", b"Import\xff\xff\xff\xff\xff")
+    with pytest.raises(wire.WireError, match="not a frame"):
+        wire.Decoder().feed(broken)
+
+
+def test_a_row_that_is_printed_does_not_show_what_a_client_sent() -> None:
+    assert repr(wire.Row("7", [("body", "", b"secret")], b"secret")) == "Row('7')"
+
+
 def test_headers_travel_packed_and_keep_their_case() -> None:
     packed = wire.pack_headers([(b"X-Thing", b"1"), (b"x-other", b"\xe9")])
     assert wire.unpack_headers(packed) == {"X-Thing": "1", "x-other": "é"}

@@ -7,7 +7,7 @@ from tests.builders import HANDLER, make_archive, write
 def test_it_unpacks_and_says_how_much(tmp_path):
     path = make_archive(tmp_path)
     result = archive("extract", path, tmp_path / "out")
-    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/out: 3 files of {path}\n")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/out: 4 files of {path}\n")
     assert (tmp_path / "out" / "handler.py").read_text() == HANDLER
 
 

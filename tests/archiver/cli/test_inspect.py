@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 from tests.archiver.cli.archives import archive
+from tests.archiver.signing.people import person
 from tests.builders import make_archive, make_torchserve_archive, safetensors
 
 
@@ -25,7 +26,8 @@ def test_as_json_it_is_one_document(tmp_path):
     assert shown["manifest"]["model"]["modelName"] == "echo"
     assert shown["problems"] == []
     assert {"key": "batchSize", "value": 2, "origin": "yaml"} in shown["config"]
-    assert [file["name"] for file in shown["files"]] == ["MAR-INF/MANIFEST.json", "handler.py", "model-config.yaml"]
+    names = ["MAR-INF/MANIFEST.json", "MAR-INF/sbom.cdx.json", "handler.py", "model-config.yaml"]
+    assert [file["name"] for file in shown["files"]] == names
     assert shown["digest"].startswith("sha256:")
 
 
@@ -56,3 +58,19 @@ def test_a_refused_archive_is_one_sentence(tmp_path):
     assert result.stderr == (
         f"error: refusing to open `{path}`: member `../x` would land outside the archive [archive/escapes-root]\n"
     )
+
+
+def test_the_bill_of_materials_is_printed_as_it_is_packed(tmp_path):
+    result = archive("inspect", make_archive(tmp_path), "--sbom")
+    assert (result.exit_code, json.loads(result.stdout)["bomFormat"]) == (0, "CycloneDX")
+    result = archive("inspect", make_torchserve_archive(tmp_path / "m.mar"), "--sbom")
+    assert (result.exit_code, "has no MAR-INF/sbom.cdx.json" in result.stderr) == (1, True)
+
+
+def test_whose_signature_it_has_is_said_and_not_proven(tmp_path):
+    path, ann = make_archive(tmp_path, archive_format="no-archive"), person(tmp_path)
+    assert "signed" not in archive("inspect", path).stdout
+    archive("sign", path, "--key", ann.private)
+    assert f"signed  by {ann.signer}; `archive verify` proves it" in archive("inspect", path).stdout
+    (path / "MAR-INF" / "model.sig").write_text("x")
+    assert "signed  the signature is no JSON" in archive("inspect", path).stdout

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archiver.config.source import MAX_SIZE, dotted, read_source
+from archiver.config.source import MAX_SIZE, MAX_VALUES, dotted, read_source
 
 
 def codes(text: str | bytes) -> list[str]:
@@ -102,6 +102,11 @@ def test_a_quoted_trap_is_no_trap() -> None:
 
 def test_a_file_that_is_too_long_is_not_even_parsed() -> None:
     assert codes("# " + "x" * MAX_SIZE) == ["yaml/too-large"]
+
+
+def test_a_file_of_too_many_values_is_not_read_to_its_end() -> None:
+    (finding,) = read_source("a: 1\n" * (3 * MAX_VALUES), "x.yaml").findings
+    assert finding.code == "yaml/too-large" and finding.where.line == MAX_VALUES
 
 
 def test_a_mapping_that_merges_itself_ends() -> None:

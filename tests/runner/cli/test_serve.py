@@ -15,6 +15,8 @@ from tests.e2e.servers import archive_command, write_model
         (["--model-store", "store", "--models", "all"], 1, "no archive in the model store"),
         (["--model-store", "store", "--models", "none.mar"], 1, "no such archive"),
         (["none.mar"], 1, "no such archive: none.mar"),
+        (["elsewhere", "--host", "0.0.0.0"], 2, "hint: --key-file FILE, or --insecure"),
+        (["elsewhere", "--host", "::", "--grpc-port", "0"], 2, "everybody who reaches it could use the server"),
     ],
 )
 def test_what_cannot_be_served_is_said_at_once(tmp_path, words, code, said):

@@ -132,13 +132,16 @@ def test_a_subclass_sets_its_own_processing_and_number_of_classes(tmp_path):
     assert list(answer) == ["6", "5"]
 
 
-def test_an_explanation_without_captum_says_what_to_install(tmp_path):
+def test_an_explanation_without_captum_says_what_to_install(tmp_path, monkeypatch):
+    for module in ("captum", "captum.attr"):
+        monkeypatch.setitem(sys.modules, module, None)
+
     raised = classifier(tmp_path).run([raw_row(png(gradient(9, 9)), explain="True")], 1)
 
     assert isinstance(raised, wire.Raised)
     assert (raised.status, raised.message) == (
         501,
-        "explanations need captum on the server: pip install captum",
+        "explanations need captum on the server: pip install 'torch-archive[explain]'",
     )
 
 
@@ -236,3 +239,60 @@ def test_a_trusted_archives_vocabulary_may_be_an_object_as_torchtexts_is(tmp_pat
 def test_a_missing_vocabulary_is_named(tmp_path):
     with pytest.raises(LoadError, match=r"the vocabulary source_vocab.pt is not in the archive"):
         with_model(tmp_path, "text_classifier", BAG)
+
+
+def explained(session, text, **fields):
+    params = [("data", "text/plain", text), *((name, "", value) for name, value in fields.items())]
+    return session.run([wire.Row("r", params, wire.pack_headers([(b"explain", b"True")]))], 1)
+
+
+def test_a_text_classifier_explains_each_word(tmp_path):
+    pytest.importorskip("captum")
+    vocabulary = {"<unk>": 0, "bad": 1, "good": 2, "not bad": 3}
+    session = text_classifier(tmp_path, vocabulary)
+
+    [(status, answer)] = bodies(explained(session, b"Not bad, good!", target=b"1"))
+
+    assert status == 200
+    assert answer["words"] == ["not", "bad", "good"]
+    # "not bad" speaks for class 1 with 5, which its two words share; "good" speaks for it with 1.
+    assert answer["importances"] == pytest.approx([2.5 / 13.5**0.5, 2.5 / 13.5**0.5, 1 / 13.5**0.5])
+
+
+def test_a_text_without_words_has_nothing_to_explain(tmp_path):
+    pytest.importorskip("captum")
+    session = text_classifier(tmp_path, ["a", "b", "good"])
+
+    assert bodies(explained(session, b"...")) == [(200, {"importances": [], "words": []})]
+    assert bodies(explained(session, b"who")) == [(200, {"importances": [0.0], "words": ["who"]})]
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "reason"),
+    [
+        (BAG.replace('"sum"', '"max"'), 501, "a bag of tokens of which the largest counts does not tell them apart"),
+        (BAG.replace('EmbeddingBag(4, 2, mode="sum")', "Embedding(4, 2)"), 501, "the model has 0"),
+    ],
+)
+def test_a_text_classifier_that_cannot_explain_says_why(tmp_path, model, status, reason):
+    torch.save(["a", "b", "good"], tmp_path / "source_vocab.pt")
+    session = with_model(tmp_path, "text_classifier", model)
+
+    raised = explained(session, b"good")
+
+    assert isinstance(raised, wire.Raised)
+    assert raised.status == status
+    assert reason in raised.message
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [(b"first", "target must be the number of a class, not first"), (b"9", "target 9: index 9 is out of bounds")],
+)
+def test_a_class_to_explain_that_is_none_is_the_clients_fault(tmp_path, target, said):
+    pytest.importorskip("captum")
+    raised = explained(text_classifier(tmp_path, ["a", "b", "good"]), b"good", target=target)
+
+    assert isinstance(raised, wire.Raised)
+    assert raised.status == 400
+    assert raised.message.startswith(said)

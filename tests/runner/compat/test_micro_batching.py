@@ -19,7 +19,7 @@ class Micro(BaseHandler):
         settings = context.model_yaml_config["micro_batching"]
         self.batching = MicroBatching(self, settings["micro_batch_size"])
         self.batching.parallelism = settings["parallelism"]
-        self.handle = self.batching.handle
+        self.handle = self.batching
 
     def preprocess(self, data):
         self.names["preprocess"] = threading.current_thread().name
@@ -70,3 +70,16 @@ def test_parallelism_is_what_was_set(session):
     batching.parallelism = {"inference": 3}
 
     assert batching.parallelism == {"preprocess": 2, "inference": 3}
+
+
+def test_a_part_knows_its_number_and_parts_can_be_had_without_a_context(tmp_path):
+    source = HANDLER.replace(
+        "return [(len(data), value) for value in (data * 2).tolist()]",
+        "return [self.batching.get_micro_batch_idx() for _ in data]",
+    )
+    session = opened(tmp_path, source, config=CONFIG)
+    batching = session._entry.handle
+
+    assert batching.handle([{"body": number} for number in range(5)]) == [0, 0, 1, 1, 2]
+    assert batching.get_micro_batch_idx() is None
+    assert [answer for _, answer in bodies(session.run([json_row(1)] * 3, 1))] == [0, 0, 1]

@@ -13,6 +13,7 @@ from runner import wire
 from runner.frontend.app import App
 from runner.frontend.control import Actions
 from runner.frontend.health import Health
+from runner.frontend.workflow_actions import WorkflowActions
 from runner.metrics import Metrics
 from runner.pool.control import Control, Order
 from runner.pool.deployment import Deployment
@@ -21,6 +22,7 @@ from runner.pool.placement import Placement
 from runner.pool.registry import Registry
 from runner.pool.spawner import Spawner
 from runner.pool.supervisor import Seat, Supervisor
+from runner.workflow.workflows import Workflows
 from tests.runner.configs import make_config
 from tests.runner.pool.workers import Transport, Worker
 
@@ -65,7 +67,7 @@ def deploy(
     model = Model(name, version, make_config(**config), counters)
     load = wire.Load(name, version, "", {}, {}, "cpu", 1, None, False)
     supervisor = Supervisor(model, Spawner(), [Seat(0, load)], first_alone=False, on_restart=counters.restarted)
-    placement = Placement("cpu", ("cpu",), 1, (None,), None)
+    placement = Placement("cpu", ("cpu",), 1, (None,), None, ((),))
     deployment = Deployment(
         url=f"{name}.mar",
         path=Path(f"{name}.mar"),
@@ -104,6 +106,15 @@ async def running_app(
     deployment = deploy(registry, metrics, answer=answer, **config)
     health = Health(registry)
     health.started = True
-    transport = httpx.ASGITransport(App(registry, metrics, health, limit, actions_on(registry, allowed=allowed)))
+    workflows = Workflows(Control(registry, nothing_to_prepare), Path, timeout=1)
+    app = App(
+        registry,
+        metrics,
+        health,
+        limit,
+        actions_on(registry, allowed=allowed),
+        workflows=WorkflowActions(workflows, None, None, allowed=allowed, registers=True),
+    )
+    transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client, deployment

@@ -3,89 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
-from uvicorn.server import ServerState
 
 from runner import wire
-from runner.frontend.app import App
 from runner.frontend.exchange import UNREAD_LIMIT
-from runner.frontend.health import Health
-from runner.frontend.http import http_server
-from runner.frontend.lane import Lane, LaneProtocol
-from runner.metrics import Metrics
-from runner.pool.deployment import Deployment
-from runner.pool.registry import Registry
-from tests.runner.frontend.apps import Answer, actions_on, deploy, echo
+from runner.frontend.lane import Lane
+from tests.runner.frontend.connections import Connection, body_of, post
 from tests.runner.loops import in_loop
-from tests.runner.pool.workers import Transport, Worker
-
-
-class Socket(Transport):
-    """A client's connection as the protocol sees it."""
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
-
-    unread = 0
-
-    def get_write_buffer_size(self) -> int:
-        return self.unread
-
-    def abort(self) -> None:
-        self.close()
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
-
-    def close(self) -> None:
-        """As real transports do: the protocol hears of it in the loop's next turn."""
-        if not self.closed:
-            self.closed = True
-            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
-
-
-class Connection:
-    """A client's side: `send` bytes, read what has come back."""
-
-    def __init__(self, answer: Answer | None = echo, *, limit: int = 1000, **config: Any) -> None:
-        registry, metrics = Registry(), Metrics()
-        self.deployment: Deployment = deploy(registry, metrics, answer=answer, **config)
-        server_config = http_server(App(registry, metrics, Health(registry), limit, actions_on(registry)), 1.0).config
-        self.protocol: LaneProtocol = server_config.http_protocol_class(  # type: ignore[call-arg]
-            config=server_config, server_state=ServerState(), app_state={}
-        )
-        self._socket = Socket(self.protocol)
-        self.protocol.connection_made(self._socket)
-
-    def send(self, data: bytes) -> None:
-        self.protocol.data_received(data)
-
-    async def receive(self, count: int = 1) -> bytes:
-        """Everything so far, once `count` responses have begun."""
-        while self._socket.written.count(b"HTTP/1.1 ") < count:
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        return bytes(self._socket.written)
-
-    @property
-    def closed(self) -> bool:
-        return self._socket.closed
-
-    def hang_up(self) -> None:
-        self._socket.close()
-
-
-def post(body: bytes = b"x", *headers: bytes, path: bytes = b"/predictions/m") -> bytes:
-    lines = [b"POST %s HTTP/1.1" % path, b"Host: t", b"Content-Length: %d" % len(body), *headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-def body_of(response: bytes) -> bytes:
-    return response.partition(b"\r\n\r\n")[2]
+from tests.runner.pool.workers import Worker
 
 
 @in_loop
@@ -171,9 +95,13 @@ async def test_connection_close_is_honoured_after_the_answer() -> None:
 @in_loop
 async def test_a_body_beyond_the_limit_is_413_before_it_is_all_there() -> None:
     connection = Connection(limit=10)
-    connection.send(post(b"x" * 100)[:-50])
+    request = post(b"x" * 100)
+    connection.send(request[:-50])
     assert (await connection.receive()).startswith(b"HTTP/1.1 413 ")
+    assert not connection.closed  # under a client that is still sending, the answer would be lost
+    connection.send(request[-50:])
     assert connection.closed
+    assert (await connection.receive()).count(b"HTTP/1.1 ") == 1
 
 
 @in_loop

@@ -23,6 +23,10 @@ def test_an_archive_is_found_by_its_name_below_the_store(tmp_path):
         (".", "Relative path is not allowed"),
         ("link.mar", "Relative path is not allowed"),
         ("none.mar", "Model not found at: none.mar"),
+        ("a\0.mar", "Model not found at"),
+        ("\ud800.mar", "Model not found at"),
+        ("a" * 5000, "Model not found at"),
+        ("loop.mar", "Model not found at|Relative path"),
         ("http://169.254.169.254/a.mar", "does not match any allowed URL"),
         ("file:///etc/passwd", "does not match any allowed URL"),
         ("s3://bucket/a.mar", "does not match any allowed URL"),
@@ -33,6 +37,7 @@ def test_whatever_leads_out_of_the_store_is_refused(tmp_path, url, said):
     store.mkdir()
     (tmp_path / "a.mar").write_text("")
     (store / "link.mar").symlink_to(tmp_path / "a.mar")
+    (store / "loop.mar").symlink_to(store / "loop.mar")
     with pytest.raises(NotInStore, match=said):
         find(store, url)
 

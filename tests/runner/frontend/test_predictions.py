@@ -51,6 +51,16 @@ async def test_a_broken_multipart_body_is_the_clients_error() -> None:
 
 
 @in_loop
+async def test_a_form_does_not_choose_the_codec_that_reads_it() -> None:
+    form = b'--b\r\ncontent-disposition: form-data; name="k"\r\n\r\nx-\xe9\r\n--b--\r\n'
+    async with running_app() as (client, _):
+        for codec in ("punycode", "unicode_escape", "undefined", "klingon", "latin-1"):
+            kind = {"content-type": f'multipart/form-data; boundary="b"; charset={codec}'}
+            response = await client.post(PATH, content=form, headers=kind)
+            assert (response.status_code, response.text) == (200, "k|text/plain|x-é")
+
+
+@in_loop
 async def test_the_request_id_is_taken_and_given_back() -> None:
     async with running_app() as (client, _):
         response = await client.post(PATH, headers={"X-Request-Id": "mine"})

@@ -88,7 +88,42 @@ async def test_every_route_of_the_openapi_document_is_served() -> None:
             url = re.sub(r"{version}", "1.0", path.replace("{model}", "m"))
             for method in methods:
                 tensor = {"name": "x", "shape": [1], "datatype": "INT8", "data": [1]}
-                body = {"inputs": [tensor]} if url.endswith("/infer") else None
+                body = {"inputs": [tensor]} if url.endswith(("/infer", "/explain")) else None
                 response = await client.request(method.upper(), url, json=body)
-                acts = path.startswith("/models") and method != "get" and not path.endswith("/invoke")
-                assert response.status_code == (403 if acts else 200), (method, path)
+                manages = path.startswith(("/models", "/workflows")) and not path.endswith("/invoke")
+                expected = 403 if manages and method != "get" else 404 if "{workflow}" in path else 200
+                assert response.status_code == expected, (method, path)
+                assert response.status_code != 404 or "Workflow" in response.json()["type"]
+
+
+@in_loop
+async def test_the_options_of_a_model_are_its_own_routes() -> None:
+    async with running_app() as (client, deployment):
+        deployment.manifest["description"] = "Digits."
+        asking = await client.options("/predictions/m")
+        managing = (await client.options("/models/m/1.0")).json()
+    document = asking.json()
+    assert asking.headers["content-type"] == "application/json"
+    assert document["info"] == managing["info"] == {"title": "m", "version": "1.0", "description": "Digits."}
+    assert {"/predictions/m", "/predictions/m/1.0", "/v2/models/m/versions/1.0/infer"} < set(document["paths"])
+    assert document["paths"]["/predictions/m/1.0"]["post"]["parameters"] == []
+    assert set(managing["paths"]) == {"/models/m", "/models/m/1.0", "/models/m/1.0/set-default"}
+    names = {each["name"] for each in managing["paths"]["/models/m"]["put"]["parameters"]}
+    assert names == {"min_worker", "max_worker", "synchronous"}
+    assert not [path for path in (*document["paths"], *managing["paths"]) if "{" in path]
+
+
+@in_loop
+async def test_the_options_of_the_server_are_the_whole_document() -> None:
+    async with running_app() as (client, _):
+        assert (await client.options("/")).json() == (await client.get("/openapi.json")).json()
+
+
+@in_loop
+async def test_a_model_that_is_not_there_has_no_options() -> None:
+    async with running_app() as (client, _):
+        answers = [await client.options(path) for path in ("/predictions/x", "/models/x", "/models/m/9")]
+    assert [answer.json()["type"] for answer in answers] == [
+        *["ModelNotFoundException"] * 2,
+        "ModelVersionNotFoundException",
+    ]

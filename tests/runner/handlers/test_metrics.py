@@ -72,3 +72,51 @@ def test_a_unit_that_is_no_time_is_refused():
 
 def test_a_dimension_prints_as_torchserve_writes_it():
     assert (str(Dimension("a", "b")), Dimension("a", "b").to_dict()) == ("a:b", {"Name": "a", "Value": "b"})
+
+
+@pytest.fixture
+def defined() -> Metrics:
+    """With metrics that a metrics.yaml defines."""
+    names = {"Seen": ["ModelName", "Level"], "Kinds": ["Kind", "Level"], "Errors": ["Level"]}
+    definitions = [wire.MetricDefinition(name, "ms", "gauge", dimensions) for name, dimensions in names.items()]
+    return Metrics("digits", definitions)
+
+
+def test_what_is_defined_holds_whatever_the_call_says(defined):
+    defined.add_counter("Seen", 2)
+    defined.add_metric("Kinds", 3, "GB", dimensions=[Dimension("Kind", "a")])
+    defined.add_error("Errors", 1)
+
+    assert defined.drain() == [
+        wire.Metric("Seen", 2.0, "Milliseconds", "gauge", MODEL),
+        wire.Metric("Kinds", 3.0, "Milliseconds", "gauge", {"Kind": "a", "Level": "Model"}),
+        wire.Metric("Errors", 1.0, "Milliseconds", "gauge", {"Level": "Error"}),
+    ]
+
+
+def test_a_defined_metric_is_found_by_its_name_and_type(defined):
+    defined.get_metric("Kinds", MetricTypes.GAUGE).add_or_update(4, ["a", "Model"])
+
+    assert defined.drain()[0].dimensions == {"Kind": "a", "Level": "Model"}
+    with pytest.raises(KeyError, match="no counter named 'Kinds' was declared"):
+        defined.get_metric("Kinds")
+
+
+@pytest.mark.parametrize("dimensions", [[], [Dimension("Kind", "a"), Dimension("More", "b")]])
+def test_a_value_with_other_dimensions_than_defined_is_logged_and_dropped(defined, caplog, dimensions):
+    defined.add_metric("Kinds", 1, "ms", dimensions=dimensions)
+
+    assert defined.drain() == []
+    assert "do not match ['Kind', 'Level'], which are defined" in caplog.text
+
+
+def test_a_defined_metric_keeps_its_type_when_a_handler_declares_it_otherwise(defined):
+    defined.add_metric_to_cache("Seen", "count", ["Level"]).add_or_update(1, ["Model"])
+
+    assert defined.drain() == [wire.Metric("Seen", 1.0, "Count", "gauge", {"Level": "Model"})]
+
+
+def test_what_is_not_defined_is_as_the_call_says(defined):
+    defined.add_counter("Other", 1)
+
+    assert defined.drain() == [wire.Metric("Other", 1.0, "Count", "counter", MODEL)]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ from torch import nn
 
 from runner.handlers import weights
 from runner.handlers.errors import CannotLoad
+from tests.archiver.scan.payloads import calling
+from tests.archiver.scan.test_nested import zipped
 from tests.runner.handlers.nets import NET, state, write_net
 
 CPU = torch.device("cpu")
@@ -46,6 +51,36 @@ def test_a_plain_module_is_built_on_meta_and_its_weights_are_the_files_own_pages
     assert not model.training
     if name.endswith("pt"):
         assert shared_with(model.linear.weight, tmp_path / name)
+
+
+EMBEDDING = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(3, 2)
+        nn.init.constant_(self.embedding.weight, nn.init.calculate_gain("relu"))
+        self.embedding.weight.data.normal_(std=0.02)
+
+    def forward(self, x):
+        return self.embedding(x)
+"""
+
+
+def test_initial_values_are_not_drawn_for_weights_that_a_checkpoint_has(tmp_path):
+    write_net(tmp_path, EMBEDDING)
+    torch.save({"embedding.weight": torch.ones(3, 2)}, tmp_path / "w.pt")
+    code = (
+        "import sys, torch\nfrom pathlib import Path\nfrom runner.handlers import weights\n"
+        "named = {'model': {'serializedFile': 'w.pt', 'modelFile': 'net.py'}}\n"
+        "model, origin = weights.load_model(Path(), named, torch.device('cpu'))\n"
+        "print(origin.way, model(torch.tensor([1])).tolist(), 'sympy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "built on meta, weights mapped [[1.0, 1.0]] False"
 
 
 def test_buffers_that_no_checkpoint_has_keep_their_values(tmp_path):
@@ -186,6 +221,23 @@ def test_an_exported_program_loads(tmp_path):
 
     assert model(ONES).shape == (1, 3)
     assert origin.format == "torch.export"
+
+
+def test_torch_export_load_does_not_get_to_a_pickle_of_an_untrusted_program(tmp_path, monkeypatch):
+    program = torch.export.export(nn.Linear(2, 3), (torch.ones(4, 2),))
+    torch.export.save(program, tmp_path / "good.pt2")
+    touched = tmp_path / "touched"
+    evil = calling(os.system, f"touch {touched}", protocol=2)
+    with zipfile.ZipFile(tmp_path / "good.pt2") as good, zipfile.ZipFile(tmp_path / "model.pt2", "w") as bad:
+        for name in good.namelist():
+            bad.writestr(name, zipped({"a/data.pkl": evil}) if name.endswith("inputs/model.pt") else good.read(name))
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+
+    with pytest.raises(CannotLoad, match=r"model\.pt2!good/data/sample_inputs/model\.pt!a/data\.pkl: posix\.system"):
+        load(tmp_path, "model.pt2")
+
+    assert not touched.exists()
+    assert load(tmp_path, "good.pt2")[1].format == "torch.export"
 
 
 def test_a_pickled_module_is_refused_unless_the_archive_is_trusted(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.optimize import package
 from runner.optimize.edge import Call
 from runner.optimize.guarded import Unfit
 from runner.optimize.package import Dim, Input, Signature, read_sample, read_signature, same_structure, write_sample
@@ -97,3 +98,20 @@ def test_the_kept_sample_is_the_calls_tensors_and_the_codes_answers(tmp_path):
 )
 def test_structure_is_everything_but_the_tensors(one, other, same):
     assert same_structure(one, other) is same
+
+
+def test_a_call_that_asks_for_its_inputs_gradient_is_unfit(tmp_path, monkeypatch):
+    class Runner:
+        def run(self, tensors):
+            return [tensors[0] * 2]
+
+    (tmp_path / "signature.json").write_text(ROWS.to_json())
+    monkeypatch.setattr(package, "_runner", lambda *_: Runner())
+    rows = torch.ones(2, 6)
+    compiled = package.load(tmp_path, Call(((rows,), {}), rows, 0.0), rows.device)
+    assert compiled(rows).sum() == 24
+    wanted = torch.ones(2, 6, requires_grad=True)
+    with torch.no_grad():
+        assert compiled(wanted).sum() == 24
+    with pytest.raises(Unfit, match="gradient is asked for"):
+        compiled(wanted)

@@ -60,3 +60,44 @@ def test_device_ids_choose_among_the_gpus() -> None:
 def test_pinned_workers_have_disjoint_cores() -> None:
     placement = placed(cores=4, minWorkers=2, maxWorkers=2, threads={"pin": True})
     assert placement.cpus == ((0, 1), (2, 3))
+
+
+FOUR_GPUS = Platform("2.13.0", 4, False)
+
+
+def test_torchruns_processes_share_the_cores() -> None:
+    placement = placed(cores=8, torchrun={"nproc-per-node": 2})
+    assert (placement.workers, placement.threads) == (4, 1)
+    placement = placed(cores=8, minWorkers=1, maxWorkers=1, torchrun={"nproc-per-node": 2})
+    assert (placement.workers, placement.threads) == (1, 4)
+    assert placed(cores=8, torchrun={"nproc-per-node": 2, "OMP_NUMBER_THREADS": 3}).threads == 3
+
+
+def test_torchruns_processes_have_a_gpu_each() -> None:
+    placement = placed("cuda", FOUR_GPUS, parallelType="tp", torchrun={"nproc-per-node": 2})
+    assert placement.spans == ((0, 1), (2, 3))
+    assert placement.devices == ("cuda:0", "cuda:2")
+    assert placement.all_devices == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+
+
+def test_a_worker_of_its_own_way_sees_as_many_gpus_as_it_takes() -> None:
+    placement = placed("cuda", FOUR_GPUS, parallelType="custom", parallelLevel=2, deviceIds=[1, 2, 3])
+    assert placement.spans == ((1, 2),)
+
+
+def test_one_process_of_torchrun_sees_its_gpu_alone_and_other_workers_see_all() -> None:
+    assert placed("cuda", TWO_GPUS, torchrun={"nproc-per-node": 1}).spans == ((0,), (1,))
+    assert placed("cuda", TWO_GPUS).spans == ((), ())
+    assert placed("cuda", TWO_GPUS).all_devices == ["cuda:0", "cuda:1"]
+
+
+@pytest.mark.parametrize(
+    ("torchrun", "said"),
+    [
+        ({"nproc-per-node": 3}, "each worker takes 3 GPUs"),
+        ({"nproc-per-node": 2, "nnodes": 2}, "torchrun.nnodes 2: a worker's processes are all on one machine"),
+    ],
+)
+def test_processes_that_cannot_be_had_are_refused(torchrun: dict[str, int], said: str) -> None:
+    with pytest.raises(ServeFailed, match=said):
+        placed("cuda", TWO_GPUS, torchrun=torchrun)

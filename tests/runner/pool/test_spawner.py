@@ -11,6 +11,7 @@ import pytest
 
 from runner.pool.spawner import Spawner, TemplateBroken
 from tests.runner.loops import in_loop
+from tests.runner.pool.limits import few_descriptors
 
 
 async def forked(spawner: Spawner) -> tuple[int, asyncio.Future[int]]:
@@ -66,3 +67,32 @@ def test_a_template_that_cannot_import_torch_says_why_and_the_next_fork_tries_ag
         await spawner.close()
 
     story()
+
+
+@in_loop
+async def test_a_template_that_does_not_answer_is_replaced() -> None:
+    spawner = Spawner(patience=0.2)
+    spawner.start()
+    await spawner.platform()
+    assert spawner.pid is not None
+    stopped = spawner.pid
+    os.kill(stopped, signal.SIGSTOP)
+    _, status = await forked(spawner)
+    assert await status == 0
+    assert spawner.pid != stopped
+    await spawner.close()
+
+
+@in_loop
+async def test_a_fork_for_which_descriptors_run_out_keeps_none() -> None:
+    spawner = Spawner()
+    spawner.start()
+    await spawner.platform()
+    with few_descriptors(left=3):
+        before = sorted(Path("/dev/fd").iterdir())
+        with pytest.raises(OSError, match="Too many open files"):
+            await spawner.fork(lambda _: None)
+        assert sorted(Path("/dev/fd").iterdir()) == before
+    _, status = await forked(spawner)
+    assert await status == 0
+    await spawner.close()

@@ -12,18 +12,22 @@ import pytest
 
 from archiver.config.model import to_plain
 from runner import wire
-from runner.metrics import ModelMetrics
+from runner.counting import ModelMetrics
 from runner.pool.model import Model, ModelState
 from runner.pool.spawner import Spawner
 from runner.pool.supervisor import LoadError, Seat, Supervisor, describe_exit
+from runner.scheduling.job import Cause
 from tests.runner.configs import make_config
 from tests.runner.loops import in_loop
+from tests.runner.pool.limits import few_descriptors
 
 HANDLER = """
 import os, time
 while os.path.exists("slow"): time.sleep(0.01)
 if os.path.exists("broken"): raise RuntimeError("told to fail")
-def handle(data, context): return data and [os.getpid()] * len(data)
+def handle(data, context):
+    while os.path.exists("busy"): time.sleep(0.01)
+    return data and [os.getpid()] * len(data)
 """
 
 
@@ -111,6 +115,21 @@ def test_a_model_lives_on_with_the_workers_that_do(tmp_path: Path) -> None:
     story()
 
 
+def test_a_worker_for_which_there_is_no_descriptor_is_tried_again(tmp_path: Path) -> None:
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 1)
+        await supervisor.start()
+        with few_descriptors(left=0):
+            os.kill(supervisor.model.links[0].pid, signal.SIGKILL)
+            while supervisor.last_error is None or supervisor.last_error.kind != "OSError":
+                await asyncio.sleep(0.01)
+        assert (await ask(supervisor)).status == 200
+        await end(supervisor)
+
+    story()
+
+
 def test_how_a_process_ended_is_said_in_words() -> None:
     assert describe_exit(-signal.SIGSEGV) == "was ended by SIGSEGV"
     assert describe_exit(3) == "exited with status 3"
@@ -184,7 +203,45 @@ def test_stopping_does_not_wait_for_workers_that_are_still_joining(tmp_path: Pat
         while not supervisor.loading:
             await asyncio.sleep(0.01)
         await end(supervisor)
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(LoadError, match="the model is being unregistered"):
             await asyncio.wait_for(joining, 5)
+
+    story()
+
+
+def test_workers_that_never_finish_are_not_waited_for_when_all_are_to_leave(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("runner.pool.supervisor._LONGEST_DRAIN", 0.05)
+
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 1)
+        await supervisor.start()
+        (tmp_path / "busy").touch()
+        asked = asyncio.ensure_future(ask(supervisor))
+        while not any(link.in_flight for link in supervisor.model.links):
+            await asyncio.sleep(0.01)
+        await supervisor.resize([])
+        assert (await asked).cause is Cause.NO_WORKER
+        assert (supervisor.model.state, supervisor.size) == (ModelState.FAILED, 0)
+        await end(supervisor)
+
+    story()
+
+
+def test_what_was_accepted_is_answered_before_the_last_worker_leaves(tmp_path: Path) -> None:
+    @in_loop
+    async def story() -> None:
+        supervisor = supervise(tmp_path, 1)
+        await supervisor.start()
+        (tmp_path / "busy").touch()
+        asked = asyncio.ensure_future(ask(supervisor))
+        while not any(link.in_flight for link in supervisor.model.links):
+            await asyncio.sleep(0.01)
+        leaving = asyncio.ensure_future(supervisor.resize([]))
+        await asyncio.sleep(0)
+        (tmp_path / "busy").unlink()
+        assert (await asked).status == 200
+        await leaving
+        await end(supervisor)
 
     story()

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from archiver.config.model import ModelConfig
 from runner import wire
-from runner.metrics import ModelMetrics
+from runner.counting import ModelMetrics
 from runner.pool.link import Link
 from runner.pool.model import Model
 from runner.pool.spawner import Process

@@ -130,7 +130,8 @@ def test_tokens_are_checked_and_models_changed_as_the_file_says() -> None:
     assert strict.key_file == KEY_FILE
     assert not served_as(read("enable_model_api=false"), {}).registers
     both = served_as(read("disable_token_authorization=true\nenable_model_api=true"), {})
-    assert (both.key_file, both.open_management) == (None, True)
+    assert (both.key_file, both.open_management, both.insecure) == (None, True, True)
+    assert not silent.insecure
 
 
 def test_archives_install_what_they_require_where_the_file_or_the_command_line_says_so() -> None:
@@ -185,3 +186,15 @@ def test_a_snapshot_brings_its_versions_back_with_their_workers(tmp_path: Path) 
     (order,) = orders_of(found, store_of(tmp_path), None)
     assert (order.path.name, order.name, order.workers, order.settings) == ("b.mar", "m", 0, {"batchSize": 3})
     assert served_as(found, {}).defaults("m", "1.0") == {}
+
+
+@pytest.mark.parametrize(("mode", "folder"), [("log", "logs"), ("LEGACY", "logs"), ("prometheus", None)])
+def test_the_mode_of_metrics_decides_about_their_log(mode, folder) -> None:
+    settings = served_as(read(f"metrics_mode={mode}\nmetric_time_interval=7"), {})
+    assert settings.metrics_log == (folder and Path(folder))
+    assert settings.metrics_interval == 7
+
+
+def test_the_log_of_metrics_goes_where_torchserves_goes() -> None:
+    assert read("metrics_mode=log", METRICS_LOCATION="/var/log/ts").metrics_log == Path("/var/log/ts")
+    assert errors("metrics_mode=loud") == ["1: metrics_mode: expected log, prometheus or legacy, not 'loud'"]

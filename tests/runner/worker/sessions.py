@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ def make_load(
     trusted: bool = False,
     envelope: str | None = None,
     compile_cache: Path | None = None,
+    metrics: Sequence[wire.MetricDefinition] = (),
     **manifest: str,
 ) -> wire.Load:
     values = dict(config or {})
@@ -40,6 +41,7 @@ def make_load(
         envelope=envelope,
         digest="0" * 64,
         compile_cache=None if compile_cache is None else str(compile_cache),
+        metrics=[*metrics],
     )
 
 

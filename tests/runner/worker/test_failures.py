@@ -72,3 +72,21 @@ def test_a_long_trace_keeps_its_last_lines(tmp_path):
 )
 def test_every_exception_has_a_sentence(error, text):
     assert failures.sentence(error) == text
+
+
+def test_memory_is_used_up_when_two_batches_in_a_row_ran_out_of_it():
+    memory = failures.Memory()
+
+    assert [memory.is_used_up(error) for error in (MemoryError(), MemoryError())] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "between", [lambda memory: memory.sufficed(), lambda memory: memory.is_used_up(ValueError())]
+)
+def test_one_batch_that_asked_for_too_much_says_nothing_about_the_next(between):
+    memory = failures.Memory()
+    memory.is_used_up(MemoryError())
+
+    between(memory)
+
+    assert not memory.is_used_up(RuntimeError("CUDA out of memory"))

@@ -95,11 +95,6 @@ def test_the_built_in_base_handler_is_found_without_a_file(tmp_path):
         (CLASS, "other.py", "the handler other.py is not in the archive; Python files there: handler.py"),
         (
             CLASS,
-            "vllm_handler",
-            "the built-in handler vllm_handler is not available yet (see docs/torchserve.md)",
-        ),
-        (
-            CLASS,
             "no_such.module:f",
             "the handler no_such.module.py is not in the archive; Python files there: handler.py",
         ),

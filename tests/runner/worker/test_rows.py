@@ -21,6 +21,10 @@ class Box:
     x: int
 
 
+#: They are Python's, not the web's; some take time that grows with the square of a text's length.
+CODECS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7")
+
+
 def decoded(body: bytes, content_type: str):
     return rows.decode(raw_row(body, content_type))["body"]
 
@@ -65,6 +69,10 @@ def test_nan_is_read_as_python_reads_it():
         (b"[" * 100_000, "application/json", "the JSON is nested too deeply"),
         (b"\xff", "text/plain", "the text is not valid utf-8: invalid start byte at byte 0"),
         (b"x", "text/plain; charset=klingon", "unknown charset klingon"),
+        (b"x", "text/plain; charset=utf\0", "unknown charset utf"),
+        (b"x", "text/plain; charset=zlib", "the text is not valid zlib"),
+        *((b"x", f"text/plain; charset={name}", f"unknown charset {name}") for name in CODECS),
+        (b"9" * 5000, "application/json", "the JSON holds a whole number with too many digits"),
     ],
 )
 def test_a_body_that_is_not_what_it_says_is_the_clients_mistake(body, content_type, message):

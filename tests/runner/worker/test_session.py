@@ -355,3 +355,11 @@ def handle(data, context):
         assert raised.retire is ("CUDA" in statement)
         assert any("handler.py" in line for line in raised.trace)
         assert bodies(session.run([json_row("good")], 6)) == [(200, {"body": "good"})]
+
+    def test_a_worker_whose_memory_is_used_up_asks_to_be_replaced(self, tmp_path):
+        session = opened(tmp_path, "def handle(data, context):\n    if data: raise MemoryError\n")
+
+        first, second = (session.run([json_row(1)], number) for number in (1, 2))
+
+        assert (first.status, first.retire) == (507, False)
+        assert (second.status, second.retire) == (507, True)

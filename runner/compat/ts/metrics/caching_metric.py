@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runner.handlers.metrics import CachedMetric, MetricTypes, collected_here
+from runner.handlers.metrics import CachedMetric, MetricTypes, collected_here, type_here
 
 __all__ = ["CachingMetric"]
 
@@ -19,4 +19,4 @@ class CachingMetric(CachedMetric):
         dimension_names: Sequence[str],
         metric_type: MetricTypes = MetricTypes.COUNTER,
     ) -> None:
-        super().__init__(collected_here(), metric_name, unit, dimension_names, metric_type)
+        super().__init__(collected_here(), metric_name, unit, dimension_names, type_here(metric_name, metric_type))

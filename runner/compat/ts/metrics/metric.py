@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runner.handlers.metrics import CachedMetric, Dimension, MetricTypes, collected_here
+from runner.handlers.metrics import CachedMetric, Dimension, MetricTypes, collected_here, type_here
 
 __all__ = ["Metric"]
 
@@ -21,7 +21,7 @@ class Metric:
         request_id: str | None = None,
         metric_method: str | None = None,
     ) -> None:
-        self.metric_type = MetricTypes.COUNTER
+        self.metric_type = type_here(name, MetricTypes.COUNTER)
         self.dimensions = dimensions
         self.dimension_names = [dimension.name for dimension in dimensions]
         self.dimension_values = [dimension.value for dimension in dimensions]

@@ -19,8 +19,11 @@ import torch
 from torch import nn
 
 from runner.handlers import weights
+from runner.handlers.compiled import is_compiled, is_declared
 from runner.handlers.context import Context
+from runner.handlers.errors import PredictionException
 from runner.handlers.labels import LABELS_FILE, load_labels
+from runner.handlers.timing import timed
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +67,11 @@ class BaseHandler(abc.ABC):  # noqa: B024 - TorchServe's is abstract without abs
         if self.model_pt_path is None:
             raise RuntimeError("No model weights could be loaded: the archive has no checkpoint and no model file")
         if self.model_pt_path.endswith(".onnx"):
-            return self._load_onnx_session(self.model_pt_path)
+            return setup_ort_session(self.model_pt_path, self.map_location)
         if self.model_pt_path.endswith(".pt"):
             return self._load_torchscript_model(self.model_pt_path)
+        if self._use_torch_export_aot_compile() and is_compiled(Path(self.model_pt_path)):
+            return self._load_torch_export_aot_compile(self.model_pt_path)
         model, origin = weights.from_checkpoint(Path(self.model_pt_path), self.device)
         self._note(origin)
         return model
@@ -86,31 +91,34 @@ class BaseHandler(abc.ABC):  # noqa: B024 - TorchServe's is abstract without abs
         self._note(origin)
         return model
 
-    def _load_onnx_session(self, model_pt_path: str) -> Any:
-        import onnxruntime  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional, not typed
+    def _use_torch_export_aot_compile(self) -> bool:
+        """Whether the config says `pt2.export.aot_compile: true`."""
+        return is_declared(self.model_yaml_config)
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        wanted = ["CUDAExecutionProvider"] if self.map_location == "cuda" else []
-        return onnxruntime.InferenceSession(
-            model_pt_path, providers=[*wanted, "CPUExecutionProvider"], sess_options=options
-        )
+    def _load_torch_export_aot_compile(self, model_so_path: str) -> Any:
+        """The compiled code in a `.so` or `.pt2`, on the handler's device. Raises CannotLoad."""
+        model, origin = weights.from_checkpoint(Path(model_so_path), self.device, compiled=True)
+        self._note(origin)
+        return model
 
     def _note(self, origin: weights.Origin) -> None:
         if isinstance(self.context, Context):
             self.context.weights = origin.to_dict()
 
+    @timed
     def preprocess(self, data: Any) -> Any:
         """The batch's inputs as one tensor on the device. Rows of a request are unwrapped first; TorchServe's
         own fails on them and wants an envelope."""
         rows = [_payload(row) for row in data] if isinstance(data, list) else data
         return torch.as_tensor(rows, device=self.device)
 
+    @timed
     def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
         """The model's output for the batch."""
         with torch.inference_mode():
             return self.model(data.to(self.device), *args, **kwargs)
 
+    @timed
     def postprocess(self, data: Any) -> Any:
         """One answer per row."""
         return data.tolist()
@@ -170,8 +178,8 @@ class BaseHandler(abc.ABC):  # noqa: B024 - TorchServe's is abstract without abs
         return self.get_insights(data_preprocess, inputs, target)
 
     def get_insights(self, tensor_data: Any, raw_data: Any, target: Any) -> Any:
-        """What a subclass overrides to explain. Raises NotImplementedError here."""
-        raise NotImplementedError(f"{type(self).__name__} has no get_insights(): it cannot explain")
+        """What a subclass overrides to explain. Raises PredictionException (501) here."""
+        raise PredictionException(f"{type(self).__name__} has no get_insights(): it cannot explain", 501)
 
     def describe_handle(self) -> Any:
         """What a subclass says about its model; None by default."""
@@ -190,6 +198,19 @@ class BaseHandler(abc.ABC):  # noqa: B024 - TorchServe's is abstract without abs
     def _asked_for(self, what: str) -> bool:
         # Rows that ask for something else are in another batch (runner.worker.handling).
         return bool(self.context) and self.context.get_request_header(0, what) == "True"
+
+
+def setup_ort_session(model_pt_path: str, map_location: str | None) -> Any:
+    """An ONNX model as a session of onnxruntime, with as many threads as the worker has. Raises ImportError without
+    onnxruntime."""
+    import onnxruntime  # type: ignore[import-not-found,import-untyped,unused-ignore]  # optional, not typed
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    wanted = ["CUDAExecutionProvider"] if map_location == "cuda" else []
+    return onnxruntime.InferenceSession(
+        model_pt_path, providers=[*wanted, "CPUExecutionProvider"], sess_options=options
+    )
 
 
 def _device_of(context: Any) -> str:

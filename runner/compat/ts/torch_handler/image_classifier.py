@@ -8,6 +8,7 @@ from torch.nn import functional
 from ts.torch_handler.vision_handler import VisionHandler  # type: ignore[import-not-found,unused-ignore]  # by the hook
 
 from runner.handlers.labels import map_class_to_label
+from runner.handlers.timing import timed
 
 
 class ImageClassifier(VisionHandler):  # type: ignore[misc,unused-ignore]  # the hook's modules are Any to mypy
@@ -21,6 +22,7 @@ class ImageClassifier(VisionHandler):  # type: ignore[misc,unused-ignore]  # the
     def get_max_result_classes(self) -> int:
         return self.topk
 
+    @timed
     def postprocess(self, data: Any) -> Any:
         """Logits, batch × classes → one mapping per row."""
         best = functional.softmax(data.float(), dim=1).topk(min(self.topk, data.shape[1]), dim=1)

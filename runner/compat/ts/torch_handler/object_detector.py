@@ -9,6 +9,7 @@ from ts.torch_handler.vision_handler import VisionHandler  # type: ignore[import
 
 from runner.handlers import images
 from runner.handlers.labels import map_class_to_label
+from runner.handlers.timing import timed
 
 
 class ObjectDetector(VisionHandler):  # type: ignore[misc,unused-ignore]  # the hook's modules are Any to mypy
@@ -18,6 +19,7 @@ class ObjectDetector(VisionHandler):  # type: ignore[misc,unused-ignore]  # the 
     image_processing: Any = images.Steps([images.to_tensor])
     threshold = 0.5
 
+    @timed
     def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
         """The detections of each picture."""
         scripted = isinstance(self.model, torch.jit.ScriptModule)
@@ -27,6 +29,7 @@ class ObjectDetector(VisionHandler):  # type: ignore[misc,unused-ignore]  # the 
         # Scripted detectors answer (losses, detections).
         return output[1] if isinstance(output, tuple) else output
 
+    @timed
     def postprocess(self, data: Any) -> Any:
         """Mappings of "boxes", "labels" and "scores" → one list of detections per row."""
         return [self._detections(row) for row in data]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from torch.nn import functional
 from ts.handler_utils.text_utils import ngrams_iterator  # type: ignore[import-not-found,unused-ignore]  # by the hook
 from ts.torch_handler.text_handler import TextHandler  # type: ignore[import-not-found,unused-ignore]  # by the hook
 
+from runner.handlers import insights
 from runner.handlers.errors import BadRequest
 from runner.handlers.labels import map_class_to_label
+from runner.handlers.timing import timed
 
 
 class TextClassifier(TextHandler):  # type: ignore[misc,unused-ignore]  # the hook's modules are Any to mypy
@@ -19,9 +22,10 @@ class TextClassifier(TextHandler):  # type: ignore[misc,unused-ignore]  # the ho
 
     ngrams = 2
 
+    @timed
     def preprocess(self, data: Any) -> Any:
         """Token numbers and offsets of the whole batch. Raises BadRequest for a row without text."""
-        rows = [self._numbers(_text_of(row)) for row in data]
+        rows = [[number for number, _ in self._numbers(self._words(_text_of(row)))] for row in data]
         offsets = [0]
         for row in rows[:-1]:
             offsets.append(offsets[-1] + len(row))
@@ -31,21 +35,43 @@ class TextClassifier(TextHandler):  # type: ignore[misc,unused-ignore]  # the ho
             torch.tensor(offsets, dtype=torch.int64, device=self.device),
         )
 
-    def _numbers(self, text: str) -> list[int]:
+    def _words(self, text: str) -> list[str]:
         text = self._expand_contractions(self._remove_html_tags(text).lower())
-        tokens = self._tokenize(self._remove_punctuation(self._remove_accented_characters(text)))
+        words: list[str] = self._tokenize(self._remove_punctuation(self._remove_accented_characters(text)))
+        return words
+
+    def _numbers(self, words: Sequence[str]) -> list[tuple[int, range]]:
+        """The number of every n-gram that counts, and the places of its words."""
         unknown = self.source_vocab.get("<unk>")
-        found = (self.source_vocab.get(token, unknown) for token in ngrams_iterator(tokens, self.ngrams))
-        return [number for number in found if number is not None]
+        places = (
+            range(start, start + length)
+            for length in range(1, self.ngrams + 1)
+            for start in range(len(words) - length + 1)
+        )
+        found = (self.source_vocab.get(token, unknown) for token in ngrams_iterator(words, self.ngrams))
+        return [(number, place) for number, place in zip(found, places, strict=True) if number is not None]
 
     def inference(self, data: Any, *args: Any, **kwargs: Any) -> Any:
         """Logits, batch × classes."""
         numbers, offsets = data
         return super().inference(numbers, offsets, *args, **kwargs)
 
+    @timed
     def postprocess(self, data: Any) -> Any:
         """One mapping of classes to probabilities per row."""
         return map_class_to_label(functional.softmax(data.float(), dim=1).tolist(), self.mapping)
+
+    def get_insights(self, tensor_data: Any, raw_data: Any, target: Any = 0) -> Any:
+        """One row's words, and how much each speaks for class `target`, as a vector of length 1. An n-gram's part
+        goes to its words alike. Raises PredictionException: 501 without captum, or a model without such a bag."""
+        numbers, offsets = tensor_data
+        words = self._words(_text_of(raw_data))
+        per_ngram = insights.token_attributions(self.model, numbers, offsets, target)
+        per_word = per_ngram.new_zeros(len(words), per_ngram.shape[-1])
+        for attribution, (_, places) in zip(per_ngram, self._numbers(words), strict=True):
+            per_word[list(places)] += attribution / len(places)
+        importances = self.summarize_attributions(per_word).tolist()
+        return [{"importances": importances, "words": self.get_word_token(words)}]
 
 
 def _text_of(row: Any) -> str:

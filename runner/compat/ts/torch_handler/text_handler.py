@@ -6,13 +6,16 @@ import pickle
 import re
 import string
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from ts.handler_utils.text_utils import get_tokenizer  # type: ignore[import-not-found,unused-ignore]  # by the hook
 from ts.torch_handler.base_handler import BaseHandler  # type: ignore[import-not-found,unused-ignore]  # by the hook
 
+from runner.handlers import insights
 from runner.handlers.errors import CannotLoad
 
 #: Contractions that no rule gives, and the rules for the rest, in order.
@@ -43,14 +46,37 @@ class TextHandler(BaseHandler):  # type: ignore[misc,unused-ignore]  # the hook'
     def __init__(self) -> None:
         super().__init__()
         self.source_vocab: Any = None
+        self.tokenizer = get_tokenizer("basic_english")
+        self.input_text: Any = None
 
     def initialize(self, context: Any) -> None:
         """As BaseHandler's, and the vocabulary. Raises CannotLoad when it is missing or needs --trust."""
         super().initialize(context)
         self.initialized = False
-        named = self.manifest["model"].get("sourceVocab") or "source_vocab.pt"
-        self.source_vocab = _vocabulary(Path(context.system_properties["model_dir"]) / named)
+        self.source_vocab = _vocabulary(Path(self.get_source_vocab_path(context)))
         self.initialized = True
+
+    def get_source_vocab_path(self, ctx: Any) -> str:
+        """Where the vocabulary lies. Raises CannotLoad when it is missing."""
+        named = self.manifest["model"].get("sourceVocab") or "source_vocab.pt"
+        file = Path(ctx.system_properties["model_dir"]) / named
+        if not file.is_file():
+            raise CannotLoad(f"the vocabulary {named} is not in the archive: add it with --extra-files")
+        return str(file)
+
+    @cached_property
+    def lig(self) -> Any:
+        """captum's LayerIntegratedGradients at the model's bag of tokens. Raises PredictionException (501) without
+        captum, or without such a layer."""
+        return insights.captum_attr().LayerIntegratedGradients(self.model, insights.bag_of(self.model))
+
+    def get_word_token(self, input_tokens: Iterable[str]) -> list[str]:
+        """The tokens as words: without the mark that byte pair encodings put for a space."""
+        return [token.replace("\u0120", "") for token in input_tokens]
+
+    def summarize_attributions(self, attributions: torch.Tensor) -> torch.Tensor:
+        """Attributions of every value of an embedding → one per token, as a vector of length 1."""
+        return torch.nn.functional.normalize(attributions.sum(dim=-1), dim=0)
 
     def _remove_html_tags(self, text: str) -> str:
         return _TAGS.sub("", text)
@@ -66,13 +92,15 @@ class TextHandler(BaseHandler):  # type: ignore[misc,unused-ignore]  # the hook'
     def _remove_punctuation(self, text: str) -> str:
         return text.translate(_NO_PUNCTUATION)
 
+    def _remove_puncutation(self, text: str) -> str:
+        # TorchServe's first spelling, which subclasses still call.
+        return self._remove_punctuation(text)
+
     def _tokenize(self, text: str) -> list[str]:
-        return text.split()
+        return list(self.tokenizer(text))
 
 
 def _vocabulary(file: Path) -> Any:
-    if not file.is_file():
-        raise CannotLoad(f"the vocabulary {file.name} is not in the archive: add it with --extra-files")
     try:
         # TORCH_FORCE_WEIGHTS_ONLY_LOAD overrules this in a worker that was not told to trust its archive.
         vocabulary = torch.load(file, map_location="cpu", weights_only=False)

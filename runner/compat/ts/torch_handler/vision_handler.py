@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import importlib
-from importlib.util import find_spec
+from functools import cached_property
 from typing import Any
 
 import torch
 from ts.torch_handler.base_handler import BaseHandler  # type: ignore[import-not-found,unused-ignore]  # by the hook
 
-from runner.handlers import images
-from runner.handlers.errors import BadRequest, PredictionException
+from runner.handlers import images, insights
+from runner.handlers.errors import BadRequest
+from runner.handlers.timing import timed
 
 
 class VisionHandler(BaseHandler):  # type: ignore[misc,unused-ignore]  # the hook's modules are Any to mypy
@@ -27,6 +27,7 @@ class VisionHandler(BaseHandler):  # type: ignore[misc,unused-ignore]  # the hoo
             images.require_pillow(type(self).__name__)
         super().initialize(context)
 
+    @timed
     def preprocess(self, data: Any) -> Any:
         """The rows' pictures as one tensor on the device; as a list when their shapes differ.
         Raises BadRequest for a row that holds no picture."""
@@ -47,12 +48,14 @@ class VisionHandler(BaseHandler):  # type: ignore[misc,unused-ignore]  # the hoo
         except (TypeError, ValueError, RuntimeError) as error:
             raise BadRequest("the input is neither a picture nor nested lists of numbers") from error
 
+    @cached_property
+    def ig(self) -> Any:
+        """captum's IntegratedGradients of the model. Raises PredictionException (501) without captum."""
+        return insights.captum_attr().IntegratedGradients(self.model)
+
     def get_insights(self, tensor_data: Any, raw_data: Any, target: Any = 0) -> Any:
-        """Integrated gradients of every input value, by captum. Raises PredictionException (501) without it."""
-        if find_spec("captum") is None:
-            raise PredictionException("explanations need captum on the server: pip install captum", 501)
-        gradients = importlib.import_module("captum.attr").IntegratedGradients(self.model)
-        return gradients.attribute(tensor_data, target=int(target), n_steps=15).tolist()
+        """Integrated gradients of every input value. Raises PredictionException: 501 without captum."""
+        return insights.attributed(self.ig, tensor_data, target, n_steps=15).tolist()
 
 
 def _decoded(text: str) -> bytes:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ts.torch_handler.request_envelope.kserve import (  # type: ignore[import-not-found,unused-ignore]  # by the hook
-    KserveEnvelope,
+    KServeEnvelope,
     decoded,
 )
 
 
-class JSONEnvelope(KserveEnvelope):  # type: ignore[misc,unused-ignore]  # the hook's modules are Any to mypy
+class JSONEnvelope(KServeEnvelope):  # type: ignore[misc,unused-ignore]  # the hook's modules are Any to mypy
     """`{"instances": […]}` with `{"b64": …}` for bytes, alone or as an instance's field; the answer is JSON text."""
 
     def instance(self, value: Any) -> Any:

@@ -15,7 +15,7 @@ from ts.torch_handler.request_envelope.base import (  # type: ignore[import-not-
 from runner.handlers.errors import BadRequest
 
 
-class KserveEnvelope(BaseEnvelope):  # type: ignore[misc,unused-ignore]  # the hook's modules are Any to mypy
+class KServeEnvelope(BaseEnvelope):  # type: ignore[misc,unused-ignore]  # the hook's modules are Any to mypy
     """`{"instances": […]}` → one input per instance; `{"predictions": […]}`, or `{"explanations": […]}`."""
 
     def inputs_of(self, request: Any) -> list[Any]:

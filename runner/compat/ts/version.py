@@ -1,0 +1,6 @@
+"""ts.version"""
+
+__all__ = ["__version__"]
+
+#: The TorchServe whose contract these names follow.
+__version__ = "0.12.0"
