@@ -16,12 +16,12 @@ def test_what_happened_before_does_not_count():
     metrics = Metrics()
     model = metrics.model("m", "1.0")
     model.answered(5.0, 9.0)
-    model.batch(1, {"handle": 4.0}, [])
+    model.batch(1, 4.0, {"handle": 4.0}, [])
     before = told(metrics)
     for _ in range(8):
         model.answered(0.001, 0.006)
-    model.batch(6, {"handle": 0.004, "inference": 0.003}, [])
-    model.batch(2, {"handle": 0.004, "inference": 0.001}, [])
+    model.batch(6, 0.005, {"handle": 0.004, "inference": 0.003}, [])
+    model.batch(2, 0.005, {"handle": 0.004, "inference": 0.001}, [])
     found = between(before, told(metrics))
     assert (found.rows, found.batches, found.mean_batch) == (8, 2, 4.0)
     assert found.batch_sizes == {"2": 1, "8": 1}
