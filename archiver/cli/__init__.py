@@ -44,6 +44,7 @@ COMMANDS: dict[str, Entry] = {
         "runner.cli.torchserve:torchserve", "TorchServe's command line, for scripts that start it.", "Serve"
     ),
     "predict": Entry("runner.cli.predict:predict", "Send a file to a running server.", "Serve"),
+    "bench": Entry("runner.cli.bench:bench", "Measure a model under load.", "Serve"),
     "run": Entry("runner.cli.run:run", "Run one request in this process, no server.", "Serve"),
 }
 

@@ -6,6 +6,7 @@ model's alone. Answers are JSON lines on stdout; what the model prints goes to s
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -23,7 +24,7 @@ from torch import nn
 
 from runner import wire
 from runner.optimize.tensors import tensors_in
-from runner.worker.sample import sample_row
+from runner.worker.sample import row_from, sample_row
 from runner.worker.session import LoadError, Session
 
 _LEAST = 3
@@ -34,7 +35,7 @@ class Child:
 
     def __init__(self) -> None:
         self._session: Session | None = None
-        self._sample: wire.Row | None = None
+        self._samples: list[wire.Row] = []
 
     def load(self, load: dict[str, Any]) -> dict[str, Any]:
         """Load the model: seconds and the report, or why it failed."""
@@ -46,8 +47,14 @@ class Child:
         except LoadError as error:
             return {"failed": f"{error.kind}: {error.message}", "trace": error.trace}
         seconds = time.perf_counter() - started
-        self._sample = sample_row(Path(order.model_dir), order.config["warmup"]["input"])
+        sample = sample_row(Path(order.model_dir), order.config["warmup"]["input"])
+        self._samples = [] if sample is None else [sample]
         return {"seconds": seconds, "report": report}
+
+    def use(self, files: list[tuple[str, str]]) -> int:
+        """Take these as samples instead: files and their content types; how many."""
+        self._samples = [row_from(Path(file), content_type) for file, content_type in files]
+        return len(self._samples)
 
     def time(self, batch: int, seconds: float, stage: str) -> float:
         """Median milliseconds of that stage (`wire.Ran.seconds`) of a batch of samples, over so many seconds."""
@@ -56,6 +63,14 @@ class Child:
         while len(times) < _LEAST or time.perf_counter() < end:
             times.append(self._answered(batch, stage) * 1000)
         return statistics.median(times)
+
+    def rate(self, batch: int, seconds: float) -> float:
+        """Rows a second in batches of that size, over so many seconds: slow batches count as long as they take."""
+        rows, started = 0, time.perf_counter()
+        while (passed := time.perf_counter() - started) < seconds:
+            self._answered(batch)
+            rows += batch
+        return rows / passed
 
     def outputs(self, file: str) -> int:
         """Keep what the model answers to one sample in a safetensors file; how many tensors."""
@@ -86,8 +101,9 @@ class Child:
         return self._session.module
 
     def _answered(self, batch: int, stage: str = "handle") -> float:
-        assert self._session is not None and self._sample is not None, "this is a bug: nothing is loaded"
-        return self._session.answer([self._sample] * batch).seconds[stage]
+        assert self._session is not None and self._samples, "this is a bug: nothing is loaded"
+        rows = list(itertools.islice(itertools.cycle(self._samples), batch))
+        return self._session.answer(rows).seconds[stage]
 
 
 def main() -> None:

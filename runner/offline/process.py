@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,6 +55,14 @@ class LoadedModel:
     def milliseconds(self, batch: int, seconds: float = 0.3, *, stage: str = "handle") -> float:
         """Median time of one batch of samples, measured for so long; `stage`: the whole handler or a part of it."""
         return float(self._ask("time", batch=batch, seconds=seconds, stage=stage))
+
+    def rate(self, batch: int, seconds: float) -> float:
+        """Rows a second in batches of that size, measured for so long."""
+        return float(self._ask("rate", batch=batch, seconds=seconds))
+
+    def use(self, files: Sequence[tuple[Path, str]]) -> None:
+        """Take these as samples, in turn, instead of the archive's own: files with their content types."""
+        self._ask("use", files=[(str(file), content_type) for file, content_type in files])
 
     def outputs(self, file: Path) -> None:
         """Write what the model answers to one sample: a safetensors file, tensors by number."""

@@ -1,0 +1,67 @@
+"""What the model could do: the same handler in an offline loop, as many processes as the server has workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from archiver.store import Unpacked
+from runner.bench.inputs import Inputs
+from runner.bench.report import Level, Limit
+from runner.local import order, settled
+from runner.offline.process import LoadedModel
+
+_SECONDS, _FIRST = 1.0, 0.1
+
+
+def measure(
+    opened: Unpacked,
+    flags: Mapping[str, Any],
+    *,
+    workers: int,
+    threads: int,
+    batches: Iterable[int],
+    inputs: Inputs,
+    folder: Path,
+    trusted: bool,
+) -> Limit:
+    """Rows a second at each batch size. `inputs` go through `folder`, which the processes read.
+
+    Raises ModelFailed.
+    """
+    here = settled(opened.config_text, opened.manifest.config_file or "", None, flags)
+    load = structs.replace(order(opened.model_dir, opened.manifest, here, trusted=trusted), threads=threads)
+    files = _written(inputs, folder)
+    with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
+        models = list(pool.map(lambda _: LoadedModel(load), range(workers)))
+        for model in models:
+            stack.enter_context(model)
+            model.use(files)
+        rates = {str(batch): _rate(models, pool, batch) for batch in sorted({*batches})}
+    return Limit(workers, threads, rates)
+
+
+def _written(inputs: Inputs, folder: Path) -> list[tuple[Path, str]]:
+    files = []
+    for number, each in enumerate(inputs.each):
+        file = folder / f"input-{number}"
+        file.write_bytes(each.body)
+        files.append((file, each.content_type))
+    return files
+
+
+def _rate(models: Sequence[LoadedModel], pool: ThreadPoolExecutor, batch: int) -> float:
+    """All of them at the same time, as in the server; what the first batch of a size costs is not in it."""
+    list(pool.map(lambda model: model.rate(batch, _FIRST), models))
+    return sum(pool.map(lambda model: model.rate(batch, _SECONDS), models), 0.0)
+
+
+def batch_of(level: Level) -> int | None:
+    """The batch size that the server made of this level on average; None when it does not tell."""
+    sizes = [each.server.mean_batch for each in level.rounds if each.server is not None]
+    return max(1, round(sum(sizes) / len(sizes))) if sizes else None

@@ -1,0 +1,44 @@
+"""What a reader of the figures should know about them, in sentences. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runner.bench.report import Level, Report
+
+#: Part of the generator's ceiling, or of a core, beyond which the generator itself is measured.
+_NEAR = 0.8
+#: Part of the cores that others may take before it is said.
+_BUSY = 0.5
+
+
+def of(report: Report, own_server: bool) -> Iterator[str]:
+    """`own_server`: the bench started it, on the machine on which the generator runs."""
+    cores, busy = report.machine["cores"], report.machine["loadAverage"]
+    if busy > cores * _BUSY:
+        yield (
+            f"the machine was busy before the start (load average {busy:g} on {cores} cores): figures are lower than "
+            "on a quiet one, and differ from round to round"
+        )
+    if own_server and cores < report.model.get("workers", 1) * report.model.get("threads", 1) + 2:
+        yield f"server, workers and generator share {cores} cores"
+    for level in report.measured:
+        yield from _of_level(level, report.ceiling.get(str(level.concurrency)))
+    if (
+        report.measured
+        and report.stopped is None
+        and not any(each.server for level in report.measured for each in level.rounds)
+    ):
+        yield "the server tells nothing about itself on /metrics: no queue, batch and handler times"
+
+
+def _of_level(level: Level, ceiling: float | None) -> Iterator[str]:
+    if ceiling is not None and level.throughput.median > ceiling * _NEAR:
+        yield f"{level.name}: near the generator's own ceiling of {ceiling:.0f}/s; the server may be faster"
+    elif max(each.generator_busy for each in level.rounds) > _NEAR:
+        yield f"{level.name}: the generator had hardly a moment to spare; the server may be faster"
+    for kind, count in level.failures.items():
+        yield f"{level.name}: {count} of {level.requests} requests failed: {kind}"
+    late = max((each.lag_p99 or 0.0 for each in level.rounds), default=0.0)
+    if level.rate is not None and late > 1.0:
+        yield f"{level.name}: requests were sent up to {late:.1f} ms late (p99); latencies count from the schedule"

@@ -1,0 +1,1 @@
+"""A report as people and programs want it. One file per form, each `Report` → text."""
