@@ -46,6 +46,7 @@ class Service:
         self.settings = settings
         self._progress = progress
         self.registry = Registry()
+        self.registry.complete = False
         self._log = _metrics_log(settings)
         self.metrics = Metrics(self._log.counting) if self._log else Metrics()
         if settings.host_metrics:
@@ -95,6 +96,7 @@ class Service:
         serving = asyncio.gather(*(http.serve(sockets=[listener.sock]) for http, listener in pairs))
         try:
             if await self._until_stopped(deploy_all(archives, deployer, self.registry, surfaces.workflows)):
+                self.registry.complete = True
                 self._choose_defaults()
                 self._changed()
                 self.health.started = True

@@ -90,9 +90,9 @@ class Predictions:
         try:
             return self._registry.get(name, version or None)
         except UnknownModel:
-            return problem("model", model=name)
+            return problem("model" if self._registry.complete else "starting", model=name)
         except UnknownVersion:
-            return problem("version", model=name, version=version)
+            return problem("version" if self._registry.complete else "starting", model=name, version=version)
 
     def versions(self, name: str) -> list[str]:
         """Those of that model, the default one first. Raises UnknownModel."""

@@ -137,6 +137,12 @@ TABLE: dict[str, _Row] = {
     "too-slow": _Row(
         408, "RequestTimeoutException", "The {what} of the request took too long to arrive (--{what}-timeout)."
     ),
+    "starting": _Row(
+        503,
+        "ServiceUnavailableException",
+        "The server is starting, and model {model} is not there yet.",
+        (("Retry-After", "1"),),
+    ),
     "stopped": _Row(
         503,
         "ServiceUnavailableException",

@@ -42,9 +42,13 @@ class DefaultVersion(ValueError):
 
 
 class Registry:
-    """All models. The first registered version of a name is its default until another is set, as in TorchServe."""
+    """All models. The first registered version of a name is its default until another is set, as in TorchServe.
+
+    `complete`: what the server starts with is there, so that who is missing is missing.
+    """
 
     def __init__(self) -> None:
+        self.complete = True
         self._models: dict[str, dict[str, Deployment]] = {}
 
     def add(self, deployment: Deployment) -> None:

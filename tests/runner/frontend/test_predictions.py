@@ -5,7 +5,11 @@ import asyncio
 import httpx
 
 from runner import wire
+from runner.frontend.predictions import Predictions
+from runner.frontend.problems import Problem
+from runner.metrics import Metrics
 from runner.pool.model import ModelState
+from runner.pool.registry import Registry
 from tests.runner.frontend.apps import running_app
 from tests.runner.loops import in_loop
 from tests.runner.pool.workers import Worker
@@ -89,6 +93,14 @@ async def test_unknown_models_and_versions_are_told_apart() -> None:
         assert problem(await client.post("/predictions/other")) == (404, "ModelNotFoundException")
         assert problem(await client.post(PATH + "/9")) == (404, "ModelVersionNotFoundException")
         assert (await client.post(PATH + "/1.0")).status_code == 200
+
+
+def test_while_the_server_starts_a_model_that_is_not_there_may_still_come() -> None:
+    registry = Registry()
+    registry.complete = False
+    found = Predictions(registry, Metrics(), 1000).named("m")
+    assert isinstance(found, Problem)
+    assert (found.status, found.headers["Retry-After"]) == (503, "1")
 
 
 @in_loop
