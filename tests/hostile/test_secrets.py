@@ -21,11 +21,11 @@ def handle(data, context):
 """
 
 
-@pytest.mark.parametrize("log_options", [(), ("--log-level", "debug"), ("--json-logs",)], ids=str)
-def test_what_is_sent_is_not_printed(log_options: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [[], pytest.param(["--json-logs"], marks=pytest.mark.slow)], ids=["text", "json"])
+def test_what_is_sent_is_not_printed(form: list[str], tmp_path: Path) -> None:
     models = [write_model(tmp_path / "m", ECHO), write_model(tmp_path / "raises", RAISES, name="raises")]
     keys = tmp_path / "keys.json"
-    options = ("--key-file", keys, *log_options)
+    options = ("--key-file", keys, "--log-level", "debug", *form)
     with running_server(*models, *options, cache=tmp_path / "cache") as server:
         given = {kind: key["key"] for kind, key in json.loads(keys.read_text()).items()}
         for key in (*given.values(), SECRET):

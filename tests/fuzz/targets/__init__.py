@@ -12,6 +12,7 @@ TARGETS = {
     "zip": "zip archives, read to the last byte",
     "tar": "tar archives, read to the last byte",
     "manifest": "MANIFEST.json",
+    "scan": "what runs code when it is opened",
     "config": "model configs and archive.yaml, validated and rendered",
     "workflow": "spec files of workflows",
     "http": "bytes on a connection, through the lane and the application",
