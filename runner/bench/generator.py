@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -17,6 +18,9 @@ from runner.bench.messages import Began, Ended, Round
 from runner.bench.pace import Closed, Open, Pace
 from runner.bench.schedule import poisson
 from runner.bench.sockets import Sockets, Wire
+
+#: Descriptors to ask for where the system sets no limit.
+_CONNECTIONS = 1 << 16
 
 
 def main() -> None:
@@ -40,7 +44,8 @@ def run(order: Round, answers: IO[bytes]) -> Ended:
         messages.write(answers, Began())
 
     start = time.perf_counter()
-    window = Window(start + order.warmup, start + order.warmup + order.duration, order.timeout)
+    begin = start + order.warmup
+    window = Window(begin, begin + order.duration if order.count is None else math.inf, order.timeout)
     drive = Drive(_pace(order, start, window), wires, time.perf_counter, window, began)
     try:
         drive.run()
@@ -65,15 +70,16 @@ def _ended(drive: Drive[Wire], order: Round, window: Window, busy: float) -> End
         done=ledger.done.tobytes(),
         outcomes=ledger.outcomes.tobytes(),
         begin=window.begin,
-        end=min(last, window.end) if drive.stopped else last if cut_short else window.end,
+        end=min(last, window.end) if cut_short else window.end,
         busy=busy,
         stopped=drive.stopped,
     )
 
 
 def _allow_many_connections() -> None:
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = _CONNECTIONS if allowed == resource.RLIM_INFINITY else allowed
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, allowed))
 
 
 if __name__ == "__main__":

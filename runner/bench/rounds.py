@@ -11,7 +11,7 @@ from runner.bench import machine
 from runner.bench.figures import Floats, Samples, percentile, samples, shape, summary, timeline
 from runner.bench.messages import Ended
 from runner.bench.probe import Probe
-from runner.bench.report import Level, Report, RoundFigures
+from runner.bench.report import Level, Processes, Report, RoundFigures, ServerSide
 from runner.bench.sender import Generator, GeneratorDied, Way, round_of
 
 
@@ -38,31 +38,35 @@ class Rounds:
             except GeneratorDied as error:
                 self._report.stopped = str(error)
                 return
+            own = self._probe.end()
             found = samples(ended)
             if found.seconds > 0 and len(found.intended):
                 latencies[place].append(found.milliseconds())
                 levels[place].shape = shape(np.sort(np.concatenate(latencies[place])))
-                levels[place].rounds.append(self._figures(found, ended, load_average))
+                levels[place].rounds.append(_figures(found, ended, own, load_average))
             if ended.stopped is not None:
                 self._report.stopped = self._probe.server_end() or ended.stopped
                 return
 
-    def _figures(self, found: Samples, ended: Ended, load_average: float) -> RoundFigures:
-        server, processes = self._probe.end()
-        lag = found.lag()
-        return RoundFigures(
-            throughput=found.throughput(),
-            requests=len(found.intended),
-            failures=found.failures(),
-            latency=summary(found.milliseconds()),
-            from_sending=summary(found.from_sending()),
-            lag_p99=percentile(lag, 99) if len(lag) else None,
-            generator_busy=ended.busy / found.seconds,
-            load_average=load_average,
-            server=server,
-            processes=processes,
-            timeline=timeline(found),
-        )
+
+def _figures(
+    found: Samples, ended: Ended, own: tuple[ServerSide | None, Processes | None], load_average: float
+) -> RoundFigures:
+    """`own`: the server's account, and its processes."""
+    lag = found.lag()
+    return RoundFigures(
+        throughput=found.throughput(),
+        requests=len(found.intended),
+        failures=found.failures(),
+        latency=summary(found.milliseconds()),
+        from_sending=summary(found.from_sending()),
+        lag_p99=percentile(lag, 99) if len(lag) else None,
+        generator_busy=ended.busy / found.seconds,
+        load_average=load_average,
+        server=own[0],
+        processes=own[1],
+        timeline=timeline(found),
+    )
 
 
 def _order(levels: int, repeats: int) -> Iterator[tuple[int, int]]:

@@ -38,7 +38,7 @@ svg text{fill:var(--soft);font:12px system-ui,sans-serif}.end{text-anchor:end}.m
 .stopped{color:var(--c1);font-weight:600}
 """
 #: Where the percentiles of a distribution stand: each further nine as far as the one before.
-_NINES = ((0.0, "0 %"), (50.0, "50 %"), (90.0, "90 %"), (99.0, "99 %"), (99.9, "99.9 %"), (99.99, "99.99 %"))
+_NINES = ((50.0, "50 %"), (90.0, "90 %"), (99.0, "99 %"), (99.9, "99.9 %"), (99.99, "99.99 %"))
 _LAST = 99.995
 
 

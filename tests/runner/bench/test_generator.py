@@ -43,6 +43,18 @@ def test_so_many_requests_as_asked_for_are_answered_on_so_many_connections():
     assert found.throughput() > 0
 
 
+def test_a_count_of_requests_takes_as_long_as_it_takes():
+    never = threading.Event()
+
+    def answer(number):
+        never.wait(0.02)
+        return ANSWER
+
+    with answering(answer) as address:
+        found = measured(address, count=20, duration=0.01, timeout=0.2)
+    assert len(found.outcomes) == 20 and found.seconds > 0.4
+
+
 def test_requests_are_sent_in_turn_whatever_their_size():
     large = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3000000\r\n\r\n" + bytes(3_000_000)
     with answering(lambda number: ANSWER, size=len(large)) as address:
