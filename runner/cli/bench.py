@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import console
-from archiver.errors import ArchiveError
+from archiver.errors import ArchiveError, UsageError
 from runner.cli.overrides import overrides
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def bench(
         _compare(*compared, tolerance, as_json)
         return
     from runner.bench.asked import Asked, header_of, serve_arguments, target_at, ways_of
+    from runner.bench.plan import ENDINGS
     from runner.bench.sender import Way
 
     named = {} if workers is None else {"minWorkers": workers, "maxWorkers": workers}
@@ -112,7 +113,7 @@ def bench(
         limit=not no_limit,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if archive is not None and archive.suffix in (".yaml", ".yml"):
+    if archive is not None and archive.suffix in ENDINGS:
         _measure_all(archive, asked, folder, as_json)
     else:
         _measure(asked, folder, as_json)
@@ -144,6 +145,8 @@ def _measure_all(plan: Path, common: Asked, folder: Path | None, as_json: bool) 
     from runner.bench.plan import cases
     from runner.bench.report import plain
 
+    if common.url is not None:
+        raise UsageError("a plan starts its own servers", hint=f"archive bench {plan}, without --url")
     found, failed = {}, False
     for case in cases(plan, common):
         console.note(console.bold(case.name))

@@ -81,6 +81,11 @@ def test_a_bench_of_a_plan_that_cannot_be_measured_is_told_and_the_others_go_on(
     ]
 
 
+def test_a_plan_is_not_for_a_server_that_runs_already(tmp_path):
+    done = bench(tmp_path / "plan.yaml", "--url", "http://127.0.0.1:1/predictions/m")
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (2, "error: a plan starts its own servers")
+
+
 def test_a_plan_that_makes_no_sense_is_told_before_anything_starts(tmp_path):
     plan = tmp_path / "plan.yaml"
     plan.write_text("echo: {one: {url: nix.mar}}")
