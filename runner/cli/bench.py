@@ -112,7 +112,9 @@ def bench(
         trust=trust,
         limit=not no_limit,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where a shell has started us in the background, with SIGINT ignored: a server would be left behind.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     if archive is not None and archive.suffix in ENDINGS:
         _measure_all(archive, asked, folder, as_json)
     else:
