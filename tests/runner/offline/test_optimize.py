@@ -127,6 +127,7 @@ def test_it_serves_what_the_original_serves(done):
     assert answers[0] == answers[1]
 
 
+@pytest.mark.slow
 def test_settings_of_the_command_line_are_what_the_new_archive_declares(tmp_path):
     plain = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 4\nwarmup: {input: sample.json}\nlabel: mine\n"
     original = make(tmp_path / "a", plain)
@@ -138,6 +139,7 @@ def test_settings_of_the_command_line_are_what_the_new_archive_declares(tmp_path
     assert settings["label"] == ("mine", "yaml")
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_table_and_writes_nothing(done, tmp_path):
     folder, _, _ = done
     ran = optimize(folder / "rows.mar", "-o", tmp_path / "never.mar", "--dry-run", cache=folder / "cache")
@@ -158,6 +160,7 @@ def test_an_archive_that_gives_nothing_to_do_is_refused_with_what_to_add(tmp_pat
     assert not (tmp_path / "b.mar").exists()
 
 
+@pytest.mark.slow
 def test_a_new_archive_that_does_not_load_is_not_written(tmp_path):
     picky = HANDLER + (
         "    def load_model(self):\n"
