@@ -19,7 +19,7 @@ demo: $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/digits/demo.sh
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
