@@ -28,7 +28,7 @@ class Stalling:
         time.sleep(data[0]["body"]["stall"])
         return ["{}"]
 """
-#: The 25th request lets go when the test has opened the pipe: one to ask, 20 of the first round, some of the second.
+#: The 25th request, the fourth of the second round, lasts as long as the test holds the pipe open.
 HALTING = """
 class Halting:
     def initialize(self, context):
@@ -36,7 +36,10 @@ class Halting:
     def handle(self, data, context):
         self.seen += 1
         if self.seen == 25:
-            with open({pipe!r}, "w"):
+            try:
+                with open({pipe!r}, "wb") as held:
+                    held.write(bytes(2**20))
+            except BrokenPipeError:
                 pass
         return ["{{}}"]
 """
@@ -92,6 +95,8 @@ def halted(tmp_path, act):
             children = psutil.Process(bench.pid).children()
             (server,) = (child.pid for child in children if "serve" in child.cmdline())
             act(bench, server)
+            for generator in {child.pid for child in children} - {server}:
+                wait_until_gone(generator)
         out, err = bench.communicate(timeout=60)
     for child in children:
         wait_until_gone(child.pid)

@@ -57,7 +57,7 @@ def test_the_demo_is_as_printed_and_at_most_fifteen_lines(tmp_path, variables):
     shutil.copytree(ROOT / "examples" / "digits", tmp_path / "digits", ignore=shutil.ignore_patterns("*.pt", "*.mar"))
     output = command(["./demo.sh"], tmp_path / "digits", variables)
     assert len(output.splitlines()) <= 15, output
-    # The times that the optimisation took are there on a slow machine only.
+    # The times that an optimisation took are there only when they are long enough to be told.
     assert_shows(re.sub(r", [\d.]+ s$", "", output, flags=re.MULTILINE), block("make demo"))
 
 
