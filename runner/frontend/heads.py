@@ -13,34 +13,10 @@ MOST_HEADERS = 200
 _Headers = list[tuple[bytes, bytes]]
 
 
-class Growth:
-    """How much of a head has come, over the pieces in which it comes."""
-
-    __slots__ = ("_first", "_further")
-
-    def __init__(self) -> None:
-        self._first = self._further = 0
-
-    def is_endless(self, size: int, *, begun: bool) -> bool:
-        """A piece of so many bytes comes; `begun`: a head was begun by those before it, and is not complete."""
-        if begun:
-            self._further += size
-        else:
-            self._first, self._further = size, 0
-        return self._further > LARGEST_HEAD
-
-    @property
-    def most(self) -> int:
-        """A complete head has no more bytes than this."""
-        return self._first + self._further
-
-
-def is_large(url: bytes, headers: _Headers, growth: Growth) -> bool:
+def is_large(url: bytes, headers: _Headers) -> bool:
     """Whether a complete head has too many bytes or headers."""
     if len(headers) > MOST_HEADERS:
         return True
-    if growth.most <= LARGEST_HEAD:
-        return False
     return len(url) + sum(len(name) + len(value) + 4 for name, value in headers) > LARGEST_HEAD
 
 

@@ -17,7 +17,7 @@ from runner import wire
 from runner.frontend.bodies import headers_of, is_form, stream_headers
 from runner.frontend.body_memory import SMALL, Hold, NoMemory
 from runner.frontend.exchange import UNREAD_LIMIT
-from runner.frontend.patience import PatientProtocol, Phase
+from runner.frontend.patience import BODY, HEADERS, WHOLE, PatientProtocol
 from runner.frontend.predictions import PREFIX, Headers, Predictions
 from runner.frontend.problems import Problem, problem
 from runner.frontend.tokens import Tokens, authorization_of
@@ -213,7 +213,7 @@ class LaneProtocol(PatientProtocol):
 
     def on_message_begin(self) -> None:
         """uvicorn builds its scope here; a lane needs none, so it waits until it is known who takes the request."""
-        self.phase = Phase.HEADERS
+        self.phase = HEADERS
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -224,7 +224,7 @@ class LaneProtocol(PatientProtocol):
             self._begin_uvicorns_way()
             super().on_headers_complete()
         else:
-            self.phase = Phase.BODY
+            self.phase = BODY
             self.cycle = cast(RequestResponseCycle, lane)
         self._in_lane = lane
 
@@ -270,7 +270,7 @@ class LaneProtocol(PatientProtocol):
         if self._in_lane is None:
             super().on_message_complete()
             return
-        self.phase = Phase.WHOLE
+        self.phase = WHOLE
         if self._in_lane.response_complete:
             self._done(self._in_lane.keep_alive)
         else:
@@ -306,7 +306,7 @@ class LaneProtocol(PatientProtocol):
         self._done(keep_alive)
 
     def _done(self, keep_alive: bool) -> None:
-        if not keep_alive and self.phase is Phase.BODY:
+        if not keep_alive and self.phase is BODY:
             # Closed under a client that is still sending, the connection is reset, and the answer with it.
             self.loop.call_later(_LINGER, self.transport.close)
         elif not keep_alive or (self.sends_no_more and not self.pipeline):

@@ -76,24 +76,29 @@ class Phase(Enum):
     WHOLE = "it is there"
 
 
+# Looking a member up in its class costs ten times as much as in the module, and each request passes through them all.
+SILENT, HEADERS, BODY, WHOLE = Phase
+
+
 class PatientProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits. Whoever overrides the parser's callbacks keeps `phase` and `received`."""
 
     def __init__(self, *args: Any, patience: Patience, room: Room, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.phase = Phase.SILENT
+        self.phase = SILENT
         self.received = 0
         self.is_crowded = False
         self.sends_no_more = False
         self.is_stopping = False
         self._patience = patience
         self._room = room
-        self._seen: tuple[Phase, object] = (Phase.WHOLE, None)
+        self._seen: tuple[Phase, object] = (WHOLE, None)
         self._seen_at = 0.0
         self._received_then = 0
         self._unread = 0
         self._unread_at = 0.0
-        self._growth = heads.Growth()
+        self._head_first = 0
+        self._head_grown = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too
         super().connection_made(transport)
@@ -103,15 +108,21 @@ class PatientProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._growth.is_endless(len(data), begun=self.phase is Phase.HEADERS):
-            self._break_off(problem("large-head", limit=heads.LARGEST_HEAD, count=heads.MOST_HEADERS))
-        elif not self.transport.is_closing():
+        if self.phase is HEADERS:
+            self._head_grown += len(data)
+            if self._head_grown > heads.LARGEST_HEAD:
+                self._break_off(problem("large-head", limit=heads.LARGEST_HEAD, count=heads.MOST_HEADERS))
+                return
+        else:
+            self._head_first, self._head_grown = len(data), 0
+        if not self.transport.is_closing():
             super().data_received(data)
 
     @property
     def has_large_head(self) -> bool:
-        """Whether the head that is complete is larger than heads may be."""
-        return heads.is_large(self.url, self.headers, self._growth)
+        """Whether the head that is complete is larger than heads may be. It is counted only where it can be."""
+        may_be = self._head_first + self._head_grown > heads.LARGEST_HEAD or len(self.headers) > heads.MOST_HEADERS
+        return may_be and heads.is_large(self.url, self.headers)
 
     @property
     def _fault(self) -> Problem | None:
@@ -124,16 +135,16 @@ class PatientProtocol(HttpToolsProtocol):
         return problem("bad-request", reason=reason) if reason else None
 
     def on_message_begin(self) -> None:
-        self.phase = Phase.HEADERS
+        self.phase = HEADERS
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if self.transport.is_closing():
-            self.phase = Phase.BODY
+            self.phase = BODY
         elif fault := self._fault:
             self._break_off(fault)
         else:
-            self.phase = Phase.BODY
+            self.phase = BODY
             super().on_headers_complete()
             # After a request for another protocol the parser takes nothing more.
             if self.is_stopping or self.parser.should_upgrade():
@@ -146,7 +157,7 @@ class PatientProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self.phase = Phase.WHOLE
+        self.phase = WHOLE
         if not self.transport.is_closing():
             super().on_message_complete()
 
@@ -171,7 +182,7 @@ class PatientProtocol(HttpToolsProtocol):
         """Refuse what is coming and hang up: without a word where it would be taken for another request's answer."""
         if self.transport.is_closing():
             return
-        is_own = self.phase is Phase.BODY and not self.pipeline and self.is_busy and not self.cycle.response_started
+        is_own = self.phase is BODY and not self.pipeline and self.is_busy and not self.cycle.response_started
         if is_own or not self.is_busy:
             self.refuse(answer)
         else:
@@ -189,7 +200,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._look_at_answer(now)
         seen = (self.phase, self.headers)
         if self._is_ours_to_wait or self.transport.is_closing():
-            self._seen = (Phase.WHOLE, None)
+            self._seen = (WHOLE, None)
         elif self._seen[0] is not self.phase or self._seen[1] is not self.headers:
             self._seen, self._seen_at, self._received_then = seen, now, self.received
         elif now - self._seen_at > self._limit:
@@ -198,19 +209,19 @@ class PatientProtocol(HttpToolsProtocol):
     @property
     def _is_ours_to_wait(self) -> bool:
         """Whether it is not the client who has to go on: its next request stands in line, or we do not read."""
-        if self.phase is Phase.HEADERS:
+        if self.phase is HEADERS:
             return self.is_busy
-        return self.phase is Phase.WHOLE or self.flow.read_paused
+        return self.phase is WHOLE or self.flow.read_paused
 
     @property
     def _limit(self) -> float:
-        if self.phase is not Phase.BODY:
+        if self.phase is not BODY:
             return self._patience.headers
         return self._patience.body + (self.received - self._received_then) / _BYTES_PER_SECOND
 
     def _give_up(self) -> None:
-        answered = self.phase is Phase.BODY and (not self.is_busy or self.cycle.response_started)
-        if self.phase is Phase.SILENT or answered:
+        answered = self.phase is BODY and (not self.is_busy or self.cycle.response_started)
+        if self.phase is SILENT or answered:
             self.transport.close()
         else:
             self.refuse(problem("too-slow", what=self.phase.name.lower()))
@@ -225,7 +236,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn always lets the transport close
         """The client sends no more. True keeps the connection for what is still to be answered."""
-        waits = self.phase is Phase.WHOLE and self.is_busy and self.scheme == "http"
+        waits = self.phase is WHOLE and self.is_busy and self.scheme == "http"
         if waits:
             self.sends_no_more = True
             # HTTP/1.0 knows no interim answers.

@@ -170,9 +170,11 @@ class Predictions:
     ) -> wire.Reply | Problem | Stream:
         if isinstance(target, Problem):
             return target
+        if scope["method"] == "OPTIONS":
+            return _document_of(target)
         row = await self.row(extra, scope, request_id, receive)
         if isinstance(row, Problem):
-            return _document_of(target) if scope["method"] == "OPTIONS" else row
+            return row
         if scope.get("http_version") == "1.0":
             return await self.run(target, row, receive)
         return await self.stream(target, row, receive)

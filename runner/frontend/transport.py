@@ -13,7 +13,7 @@ from typing import Any
 class JoiningTransport:
     """The transport it is given, except that `write` waits for the end of the loop's turn."""
 
-    __slots__ = ("_loop", "_parts", "_transport", "write_now")
+    __slots__ = ("_loop", "_parts", "_transport", "is_closing", "write_now")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -21,6 +21,8 @@ class JoiningTransport:
         self._parts: list[bytes] = []
         #: For a response that is one piece already. Only when nothing else is under way on the connection.
         self.write_now = transport.write
+        #: Asked several times per request; by way of `__getattr__` it would cost more than the answer.
+        self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
         if not self._parts:

@@ -20,6 +20,9 @@ from runner.worker import rows
 from runner.worker.loader import Handle
 from runner.worker.pieces import Deliver, Pieces, played_out, streamed_out
 
+#: Headers by which TorchServe's front end tells a handler what is asked.
+_EXPLAIN, _DESCRIBE = b"explain", b"describe"
+
 
 class WrongResult(Exception):
     """`handle` returned something that is not one answer per row."""
@@ -68,7 +71,7 @@ class Handling:
 
     def _gradients(self) -> AbstractContextManager[None]:
         """Rows that ask for something else are in another batch, see `by_question`."""
-        return gradients.needed() if _asks(self._rows[0], "explain") else nullcontext()
+        return gradients.needed() if _asks(self._rows[0], _EXPLAIN) else nullcontext()
 
     def _begin(self) -> float:
         self._context.begin([self._rows[place] for place in self._places], self._pieces)
@@ -113,20 +116,20 @@ def by_question(batch_rows: Sequence[wire.Row]) -> Sequence[Sequence[int]]:
     apart; each explanation alone, for `get_insights` takes one input and one target.
     """
     for row in batch_rows:  # plain, because it is asked of every batch
-        if b"explain" in row.headers or b"describe" in row.headers:
+        if _EXPLAIN in row.headers or _DESCRIBE in row.headers:
             break
     else:
         return [range(len(batch_rows))]
     parts: dict[tuple[int | None, bool], list[int]] = {}
     for place, row in enumerate(batch_rows):
-        explains, describes = (_asks(row, question) for question in ("explain", "describe"))
+        explains, describes = (_asks(row, question) for question in (_EXPLAIN, _DESCRIBE))
         parts.setdefault((place if explains else None, describes), []).append(place)
     return [*parts.values()]
 
 
-def _asks(row: wire.Row, question: str) -> bool:
+def _asks(row: wire.Row, question: bytes) -> bool:
     # The headers are unpacked only where the word is in them, for it is asked of every batch.
-    return question.encode() in row.headers and Headers(wire.unpack_headers(row.headers)).get(question) == "True"
+    return question in row.headers and Headers(wire.unpack_headers(row.headers)).get(question.decode()) == "True"
 
 
 def _decoded(
