@@ -68,6 +68,15 @@ async def ask(supervisor: Supervisor) -> Any:
     return await client.answer
 
 
+async def begun(supervisor: Supervisor, folder: Path) -> asyncio.Future[Any]:
+    """A request that a worker has taken, and works on as long as the folder has a file `busy`."""
+    (folder / "busy").touch()
+    asked = asyncio.ensure_future(ask(supervisor))
+    while not any(link.in_flight for link in supervisor.model.links):
+        await asyncio.sleep(0.01)
+    return asked
+
+
 def test_a_worker_that_cannot_load_says_so_once(tmp_path: Path) -> None:
     (tmp_path / "broken").touch()
 
@@ -216,10 +225,7 @@ def test_workers_that_never_finish_are_not_waited_for_when_all_are_to_leave(tmp_
     async def story() -> None:
         supervisor = supervise(tmp_path, 1)
         await supervisor.start()
-        (tmp_path / "busy").touch()
-        asked = asyncio.ensure_future(ask(supervisor))
-        while not any(link.in_flight for link in supervisor.model.links):
-            await asyncio.sleep(0.01)
+        asked = await begun(supervisor, tmp_path)
         await supervisor.resize([])
         assert (await asked).cause is Cause.NO_WORKER
         assert (supervisor.model.state, supervisor.size) == (ModelState.FAILED, 0)
@@ -233,10 +239,7 @@ def test_what_was_accepted_is_answered_before_the_last_worker_leaves(tmp_path: P
     async def story() -> None:
         supervisor = supervise(tmp_path, 1)
         await supervisor.start()
-        (tmp_path / "busy").touch()
-        asked = asyncio.ensure_future(ask(supervisor))
-        while not any(link.in_flight for link in supervisor.model.links):
-            await asyncio.sleep(0.01)
+        asked = await begun(supervisor, tmp_path)
         leaving = asyncio.ensure_future(supervisor.resize([]))
         await asyncio.sleep(0)
         (tmp_path / "busy").unlink()
