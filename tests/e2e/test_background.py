@@ -79,6 +79,7 @@ def test_requests_are_answered_before_during_and_after_the_swap(tmp_path, backen
     assert not any(" error " in line for line in server.log)
 
 
+@pytest.mark.slow
 def test_after_the_swap_a_lost_worker_is_followed_by_a_compiled_one(tmp_path):
     with running_server(model(tmp_path), cache=tmp_path / "cache") as server:
         served_until(server, "applied")
@@ -88,7 +89,7 @@ def test_after_the_swap_a_lost_worker_is_followed_by_a_compiled_one(tmp_path):
         assert row(server)["status"] == "applied"
 
 
-@pytest.mark.parametrize("fallback", ["eager", "fail"])
+@pytest.mark.parametrize("fallback", ["eager", pytest.param("fail", marks=pytest.mark.slow)])
 def test_a_model_that_does_not_compile_goes_on_eager(tmp_path, fallback):
     with running_server(model(tmp_path, "no_such_backend", fallback=fallback), cache=tmp_path / "cache") as server:
         (eager,) = server.workers()
