@@ -276,7 +276,8 @@ def test_generated_texts_of_a_batch_come_step_by_step():
 
     class Tokenizer:
         def decode(self, tokens, **_):
-            return "".join(f"{token}\n" for token in tokens)
+            several = [tokens] if isinstance(tokens, int) else tokens
+            return "".join(f"{token}\n" for token in several)
 
     streamer = streamer_class(Tokenizer(), batch_size=2)
     streamer.put(torch.tensor([[1], [2]]))
