@@ -1,0 +1,79 @@
+"""Prepare, run, report: one of these steps, or all three without a word.
+
+`run` goes on where the last one stopped. `report` rewrites the page, the chart and the marked parts of REPORT.md and
+README.md from the recorded lines; with --quick it writes the page and the chart beside the lines and leaves these.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from archiver.cli import console
+from benchmarks.side_by_side import environments, faults, report, rounds
+from benchmarks.side_by_side.cells import FULL, QUICK, Depth
+from benchmarks.side_by_side.records import Log, Run
+from benchmarks.side_by_side.servers import PLAIN_APP, PROJECT, SERVERS, Server
+from runner.bench import machine
+
+RESULTS = PROJECT / "benchmarks" / "results"
+STEPS = ("prepare", "run", "report")
+
+
+def main() -> None:
+    asked = _arguments()
+    servers = [server for server in SERVERS if not asked.only or server.name in asked.only]
+    depth = QUICK if asked.quick else FULL
+    lines = RESULTS / f"side-by-side{'-quick' if asked.quick else ''}.jsonl"
+    if "prepare" in asked.steps:
+        _prepare(servers, asked.cache)
+    if "run" in asked.steps:
+        log = _log(lines, depth.name, asked.fresh)
+        rounds.run(log, depth, servers, asked.cache, console.note)
+        if depth.faults:
+            faults.run(log, servers, asked.cache, console.note)
+    if "report" in asked.steps:
+        _report(lines, depth)
+
+
+def _prepare(servers: list[Server], cache: Path) -> None:
+    for server in {server.name: server for server in (PLAIN_APP, *servers)}.values():
+        console.note(f"preparing {server.name}")
+        try:
+            environments.prepare(server, cache)
+        except environments.CannotPrepare as error:
+            console.note(f"  {server.name} cannot be measured: {error}")
+
+
+def _report(lines: Path, depth: Depth) -> None:
+    records = Log(lines).records
+    files = report.write(records, depth) if depth is FULL else report.write_aside(records, depth, lines.parent)
+    for file in files:
+        console.out(str(file.relative_to(PROJECT)))
+
+
+def _log(lines: Path, depth: str, fresh: bool) -> Log:
+    if fresh and lines.exists():
+        lines.replace(lines.with_suffix(".before.jsonl"))
+    log = Log(lines)
+    if not log.has(Run):
+        log.add(Run(machine.now(), depth, machine.describe()))
+    return log
+
+
+def _arguments() -> argparse.Namespace:
+    names = [server.name for server in SERVERS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.side_by_side", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("steps", nargs="*", choices=STEPS, default=STEPS, metavar="|".join(STEPS))
+    parser.add_argument("--quick", action="store_true", help="one short round, one worker, no faults")
+    parser.add_argument(
+        "--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}; repeatable"
+    )
+    parser.add_argument("--fresh", action="store_true", help="begin again; what was measured stays as .before.jsonl")
+    parser.add_argument("--cache", type=Path, default=environments.CACHE, help="where the environments are")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

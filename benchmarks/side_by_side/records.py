@@ -1,0 +1,120 @@
+"""The lines that a run leaves behind: everything that the report says is in them. One JSON object a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+
+class Run(msgspec.Struct, frozen=True, tag="run"):
+    """The first line: when and where, and how thoroughly."""
+
+    made: str
+    depth: str
+    machine: dict[str, Any]
+
+
+class Installed(msgspec.Struct, frozen=True, tag="installed"):
+    """What a server's environment has: package → version."""
+
+    server: str
+    versions: dict[str, str]
+
+
+class Calibration(msgspec.Struct, frozen=True, tag="calibration"):
+    """The machine just before the servers of a round and cell.
+
+    `loops`: products of two 256 × 256 matrices a second. `milliseconds`, `rows`: the workload without a server, one
+    row at a time and rows a second in full batches. `ceiling`: requests a second that the load generator reaches.
+    """
+
+    round: int
+    cell: str
+    loops: float
+    milliseconds: float
+    rows: float
+    ceiling: float
+
+
+class Level(msgspec.Struct, frozen=True):
+    """One number of connections: answers a second; milliseconds; what failed, by kind."""
+
+    connections: int
+    throughput: float
+    p50: float | None
+    p99: float | None
+    requests: int
+    failures: dict[str, int]
+
+
+class Visit(msgspec.Struct, frozen=True, tag="visit"):
+    """A server in one cell of one round. `start`: seconds from the command to the first right answer, packing
+    included. `memory`: bytes of all its processes after the load, shared pages counted once; None: not told."""
+
+    round: int
+    cell: str
+    server: str
+    start: float
+    memory: int | None
+    levels: list[Level]
+
+
+class Absent(msgspec.Struct, frozen=True, tag="absent"):
+    """What was to be measured and could not be, and why."""
+
+    cell: str
+    server: str
+    reason: str
+
+
+class BadRow(msgspec.Struct, frozen=True, tag="badRow"):
+    """One row that the model cannot take among eight requests at once. Statuses as text → how many."""
+
+    server: str
+    bad: dict[str, int]
+    good: dict[str, int]
+    malformed: str
+
+
+class Killed(msgspec.Struct, frozen=True, tag="killed"):
+    """SIGKILL for the only worker under an open load. `gap`: longest seconds without a successful answer;
+    `recovered`: whether there was one in the last second."""
+
+    server: str
+    requests: int
+    failures: dict[str, int]
+    gap: float
+    recovered: bool
+
+
+Record: TypeAlias = Run | Installed | Calibration | Visit | Absent | BadRow | Killed
+_DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+class Log:
+    """A file of records that grows, so that an interrupted run can go on."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.records = list(read(file)) if file.exists() else []
+
+    def add(self, record: Record) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("ab") as stream:
+            stream.write(msgspec.json.encode(record) + b"\n")
+        self.records.append(record)
+
+    def has(self, kind: type[Record], **wanted: Any) -> bool:
+        """Whether there is a record of this kind with these values."""
+        same = (each for each in self.records if isinstance(each, kind))
+        return any(all(getattr(each, name) == value for name, value in wanted.items()) for each in same)
+
+
+def read(file: Path) -> Iterator[Record]:
+    """A last line that was cut off is none."""
+    for line in file.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            yield _DECODER.decode(line)

@@ -1,0 +1,122 @@
+"""What the figures say, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.side_by_side.cells import DELAY_MS
+from benchmarks.side_by_side.report.figures import Column, Results
+from benchmarks.side_by_side.servers import OURS, SERVERS, Server
+from runner.bench.render.table import figure
+
+#: Beyond this the machine itself was too unsteady for figures that are not ratios.
+_STEADY = 1.25
+
+
+def setting(results: Results) -> str:
+    """One paragraph: where, when, how."""
+    machine, depth = results.run.machine, results.depth
+    torch = next((each["torch"] for each in results.installed.values()), "")
+    threads = f"{results.run.made[:10]}. {machine['processor']}, {machine['cores']} cores, "
+    where = f"{threads}{machine['memoryBytes'] / 1e9:.0f} GB, loopback, Python {machine['python']}, torch {torch}."
+    batches = ", ".join(f"{cell.what.batch} ({cell.workload})" for cell in depth.cells if cell.workers == 1)
+    how = (
+        "The same model code behind every server, one worker with one thread unless said, batches of at most "
+        f"{batches}, maximum delay {DELAY_MS} ms. {depth.seconds:g} s a figure, medians of {_rounds(depth.rounds)}, "
+        "every server in turn within each round, its answers checked before the load."
+    )
+    return f"{where} {how}"
+
+
+def workloads(results: Results) -> str:
+    told = (f"{cell.workload}: {cell.what.told}" for cell in results.depth.cells if cell.workers == 1)
+    return "; ".join(told) + "."
+
+
+def steadiness(results: Results) -> str:
+    drift = results.machine_drift()
+    told = f"A fixed loop, timed before each round, ran {drift:.2f} × as fast at best as at worst"
+    return (
+        f"{told}."
+        if drift <= _STEADY
+        else f"{told}: the machine was not quiet, only ratios within rounds mean anything."
+    )
+
+
+def shortfalls(results: Results) -> list[str]:
+    """Where torch-archive is behind, or where the rounds do not show that it is ahead. A line per column."""
+    columns = [*results.columns(workers=1), *results.columns(workers=2)]
+    lines = [line for column in columns if (line := _of_column(results, column)) is not None]
+    return [*lines, *_slower_starts(results), *_more_memory(results)]
+
+
+def _of_column(results: Results, column: Column) -> str | None:
+    others = [(server, results.ahead(server.name, column)) for server in results.servers if server.name != OURS]
+    behind = [
+        f"{server.title} answers {figure(1 / found.median)} × as many"
+        for server, found in others
+        if found is not None and found.high < 1
+    ]
+    level = [server.title for server, found in others if found is not None and found.low <= 1 <= found.high]
+    parts = [*behind, *([f"no clear difference to {', '.join(level)}"] if level else [])]
+    return f"{column.cell.name}, {_many(column.connections, 'connection')}: {'; '.join(parts)}." if parts else None
+
+
+def _slower_starts(results: Results) -> Iterator[str]:
+    """Where others answer first, by more than a tenth."""
+    for cell in results.depth.cells:
+        starts = {
+            server: _middle([each.start for each in results.visits(server.name, cell).values()])
+            for server in results.servers
+        }
+        yield from _sooner(f"{cell.name}: the first answer comes sooner from", starts, "s", 1.0)
+
+
+def _more_memory(results: Results) -> Iterator[str]:
+    for cell in results.depth.cells:
+        memory = {
+            server: _middle(
+                [each.memory for each in results.visits(server.name, cell).values() if each.memory is not None]
+            )
+            for server in results.servers
+        }
+        yield from _sooner(f"{cell.name}: less memory is taken by", memory, "MB", 1e6)
+
+
+def _sooner(what: str, values: dict[Server, float | None], unit: str, divisor: float) -> Iterator[str]:
+    ours = next((value for server, value in values.items() if server.name == OURS), None)
+    if ours is None:
+        return
+    less = sorted(
+        (value, server.title) for server, value in values.items() if value is not None and value < 0.9 * ours
+    )
+    if less:
+        named = ", ".join(f"{title} ({_short(value / divisor)} {unit})" for value, title in less)
+        yield f"{what} {named}; here {_short(ours / divisor)} {unit}."
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 20 else f"{value:.0f}"
+
+
+def _middle(values: list[float] | list[int]) -> float | None:
+    return sorted(values)[len(values) // 2] if values else None
+
+
+def not_measured(results: Results) -> list[str]:
+    """Each server or cell that has no figure, with the reason."""
+    titles = {server.name: server.title for server in SERVERS}
+    told = [
+        f"{titles[each.server]}{f', {each.cell}' if each.cell else ''}: not measured. {each.reason}"
+        for each in results.absent()
+    ]
+    known = {*(server.name for server in results.servers), *(each.server for each in results.absent())}
+    return [*told, *(f"{title}: not measured yet." for name, title in titles.items() if name not in known)]
+
+
+def _rounds(count: int) -> str:
+    return _many(count, "round")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
