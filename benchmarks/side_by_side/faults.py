@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.side_by_side import environments, load, offline
+from benchmarks.side_by_side import environments, offline
 from benchmarks.side_by_side.cells import DELAY_MS, Cell
 from benchmarks.side_by_side.records import Absent, BadRow, Killed, Log
 from benchmarks.side_by_side.rounds import Told
 from benchmarks.side_by_side.running import JSON, DoesNotServe, Running
 from benchmarks.side_by_side.servers import Server
 from runner.asking import NoAnswer, Refused, post
-from runner.bench.figures import Samples
-from runner.bench.sender import Generator
 
 _CELL = Cell("mlp")
 #: Long enough for eight requests to meet in one batch.
 _MEETING_MS = 300
 _TOGETHER, _BAD, _TRIALS = 8, 3, 3
-_RATE, _SECONDS, _KILL_AFTER = 100.0, 20.0, 3.0
-_ANSWER_LIMIT = 30.0
+#: 100 requests a second from clients of which each waits for its answer.
+_CLIENTS, _PAUSE = 32, 0.32
+_SECONDS, _KILL_AFTER, _LATELY = 20.0, 3.0, 2.0
+_ANSWER_LIMIT = 10.0
+_SUCCESS = "200"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """When a request was settled, and how: a status, or `no answer`."""
+
+    at: float
+    status: str
 
 
 def run(log: Log, servers: Sequence[Server], cache: Path, told: Told) -> None:
@@ -42,14 +51,13 @@ def run(log: Log, servers: Sequence[Server], cache: Path, told: Told) -> None:
     if not due:
         return
     outputs = offline.measure(_CELL.workload, 0.0, cache).outputs
-    with Generator() as generator:
-        for server in due:
-            told(f"faults: {server.name}")
-            try:
-                log.add(_bad_row(server, outputs, cache))
-                log.add(_killed(generator, server, outputs, cache))
-            except DoesNotServe as error:
-                log.add(Absent("faults", server.name, str(error)))
+    for server in due:
+        told(f"faults: {server.name}")
+        try:
+            log.add(_bad_row(server, outputs, cache))
+            log.add(_killed(server, outputs, cache))
+        except DoesNotServe as error:
+            log.add(Absent("faults", server.name, str(error)))
 
 
 def _bad_row(server: Server, outputs: list[Any], cache: Path) -> BadRow:
@@ -76,20 +84,40 @@ def _status(running: Running, body: bytes) -> str:
         return str(error.status)
     except NoAnswer:
         return "no answer"
-    return "200"
+    return _SUCCESS
 
 
-def _killed(generator: Generator, server: Server, outputs: list[Any], cache: Path) -> Killed:
-    with Running(server, _CELL, outputs, DELAY_MS, cache) as running:
-        timer = threading.Timer(_KILL_AFTER, lambda: os.kill(running.workers()[-1], signal.SIGKILL))
-        found = load.steady(generator, running, _CELL, _RATE, _SECONDS, timer.start)
-        timer.join()
-        return _account(server.name, found)
+def _killed(server: Server, outputs: list[Any], cache: Path) -> Killed:
+    """Clients that ask at their own pace, whatever becomes of the others."""
+    with (
+        Running(server, _CELL, outputs, DELAY_MS, cache) as running,
+        ThreadPoolExecutor(_CLIENTS) as pool,
+    ):
+        began = time.monotonic()
+        starts = [began + place * _PAUSE / _CLIENTS for place in range(_CLIENTS)]
+        clients = [pool.submit(_client, running, start, began + _SECONDS) for start in starts]
+        time.sleep(_KILL_AFTER)
+        os.kill(running.workers()[-1], signal.SIGKILL)
+        answers = [answer for client in clients for answer in client.result()]
+    return account(server.name, answers, began, began + _SECONDS)
 
 
-def _account(server: str, found: Samples) -> Killed:
-    """Of the whole measured part, in which the worker was killed."""
-    came = np.sort(found.came)
-    gap = float(np.diff(np.concatenate(([found.begin], came, [found.end]))).max())
-    recovered = bool(len(came)) and float(found.end - came[-1]) < 1.0
-    return Killed(server, len(found.intended), found.failures(), gap, recovered)
+def _client(running: Running, start: float, end: float) -> list[Answered]:
+    body = running.server.form.body(_CELL.what.samples()[0])
+    answers, due = [], start
+    while due < end:
+        time.sleep(max(due - time.monotonic(), 0.0))
+        status = _status(running, body)
+        answers.append(Answered(time.monotonic(), status))
+        due = max(due + _PAUSE, time.monotonic())
+    return answers
+
+
+def account(server: str, answers: Sequence[Answered], began: float, end: float) -> Killed:
+    """What became of all requests; the time without a successful answer is looked for from begin to end."""
+    failures = Counter(each.status for each in answers if each.status != _SUCCESS)
+    good = sorted(each.at for each in answers if each.status == _SUCCESS)
+    marks = [began, *(at for at in good if at < end), end]
+    gap = max(later - earlier for earlier, later in pairwise(marks))
+    recovered = bool(good) and good[-1] > end - _LATELY
+    return Killed(server, len(answers), dict(failures), gap, recovered)

@@ -1,9 +1,8 @@
-"""The load: the generator of `archive bench`, in a closed loop over so many connections, or open at a rate."""
+"""The load: the generator of `archive bench`, in a closed loop over so many connections."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from benchmarks.side_by_side.cells import Cell, Depth
@@ -22,27 +21,20 @@ _TIMEOUT = 30.0
 def closed(generator: Generator, running: Running, cell: Cell, connections: int, depth: Depth) -> Level:
     """So many requests under way at any time."""
     way = Way(connections, None, connections, depth.warmup, depth.seconds, None, _TIMEOUT)
-    found = _sent(generator, running, cell, way, lambda: None)
+    found = _sent(generator, running, cell, way)
     rising = found.milliseconds()
     p50, p99 = (percentile(rising, percent) if len(rising) else None for percent in (50, 99))
     return Level(connections, found.throughput(), p50, p99, len(found.intended), found.failures())
 
 
-def steady(
-    generator: Generator, running: Running, cell: Cell, rate: float, seconds: float, began: Callable[[], None]
-) -> Samples:
-    """So many requests a second, whatever the server does."""
-    return _sent(generator, running, cell, Way(None, rate, 256, 1.0, seconds, None, _TIMEOUT), began)
-
-
-def ceiling(generator: Generator, running_form: bytes, output: Any, connections: int) -> float:
+def ceiling(generator: Generator, request: bytes, output: Any, connections: int) -> float:
     """What the generator itself reaches, with nothing behind it."""
     answer = Answer(json.dumps(output).encode(), JSON)
-    return sender.ceiling(generator, running_form, answer, connections)
+    return sender.ceiling(generator, request, answer, connections)
 
 
-def _sent(generator: Generator, running: Running, cell: Cell, way: Way, began: Callable[[], None]) -> Samples:
+def _sent(generator: Generator, running: Running, cell: Cell, way: Way) -> Samples:
     inputs = [Input(running.server.form.body(each), JSON) for each in cell.what.samples()]
     requests = requests_of(running.target, inputs, {})
     order = round_of(way, (running.target.host, running.target.port), requests, seed=0)
-    return samples(generator.round(order, began))
+    return samples(generator.round(order, lambda: None))

@@ -32,5 +32,8 @@ def measure(workload: str, seconds: float, cache: Path) -> Offline:
             f"without the environment of {PLAIN_APP.name} there is no answer to compare with: {reason}"
         )
     command = [str(python_of(PLAIN_APP, cache)), str(APPS / "offline.py"), workload, str(seconds)]
-    done = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, check=True)
+    done = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True)
+    if done.returncode != 0:
+        last = "\n  ".join(done.stderr.splitlines()[-3:])
+        raise CannotPrepare(f"the loop without a server ended with status {done.returncode}:\n  {last}")
     return Offline(**json.loads(done.stdout))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -99,22 +98,23 @@ class Log:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.records = list(read(file)) if file.exists() else []
+        whole = file.read_bytes().rpartition(b"\n")[0].splitlines() if file.exists() else []
+        self.records = [_DECODER.decode(line) for line in whole]
+        self._length = sum(len(line) + 1 for line in whole)
 
     def add(self, record: Record) -> None:
+        """A last line that was cut off makes room."""
+        line = msgspec.json.encode(record) + b"\n"
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("ab") as stream:
-            stream.write(msgspec.json.encode(record) + b"\n")
+        self.file.touch()
+        with self.file.open("r+b") as stream:
+            stream.truncate(self._length)
+            stream.seek(self._length)
+            stream.write(line)
+        self._length += len(line)
         self.records.append(record)
 
     def has(self, kind: type[Record], **wanted: Any) -> bool:
         """Whether there is a record of this kind with these values."""
         same = (each for each in self.records if isinstance(each, kind))
         return any(all(getattr(each, name) == value for name, value in wanted.items()) for each in same)
-
-
-def read(file: Path) -> Iterator[Record]:
-    """A last line that was cut off is none."""
-    for line in file.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n"):
-            yield _DECODER.decode(line)

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from archiver.errors import ArchiveError
 from benchmarks.side_by_side.apps.asked import NAMES
 from benchmarks.side_by_side.cells import Cell
 from benchmarks.side_by_side.environments import python_of
@@ -37,8 +38,10 @@ _START_LIMIT, _STOP_LIMIT = 120.0, 20.0
 _ASK_EVERY = 0.02
 
 
-class DoesNotServe(Exception):
+class DoesNotServe(ArchiveError):
     """The server did not start, or does not answer what the workload answers."""
+
+    code = "benchmarks/does-not-serve"
 
 
 class Running:
@@ -91,7 +94,7 @@ class Running:
         deadline, reason = time.monotonic() + _START_LIMIT, "no answer"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise DoesNotServe(f"it ended with status {self._process.returncode}: {self._last_line()}")
+                raise DoesNotServe(f"it ended with status {self._process.returncode}: {self._last_words()}")
             try:
                 if is_close(self.ask(given), output):
                     return
@@ -155,9 +158,11 @@ class Running:
         psutil.wait_procs(self._seen.values(), timeout=_STOP_LIMIT)
         self._folder.cleanup()
 
-    def _last_line(self) -> str:
-        lines = [line for line in self._log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        return lines[-1] if lines else "it said nothing"
+    def _last_words(self) -> str:
+        """The last error that it told, else its last line."""
+        lines = [line.strip() for line in self._log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()]
+        return (errors or lines or ["it said nothing"])[-1]
 
     def __enter__(self) -> Running:
         return self

@@ -51,7 +51,7 @@ SERVERS = (
         app="torch_archive_app.py",
         path="/predictions/model",
         form=PLAIN,
-        told="the archive and handler of TorchServe, packed by `archive create`; greedy batches, its default",
+        told="the archive and handler of TorchServe, packed by archive create; greedy batches, its default",
     ),
     Server(
         name="torchserve",
@@ -98,7 +98,7 @@ SERVERS = (
         name="mlserver",
         title="MLServer",
         package="mlserver",
-        requirements=("mlserver==1.7.1",),
+        requirements=("mlserver==1.7.1", "uvloop==0.21.0"),  # its workers do not start with a newer uvloop
         app="mlserver_app.py",
         path="/v2/models/model/infer",
         form=TENSORS,

@@ -110,9 +110,9 @@ def _kilobytes() -> list[Any]:
 WORKLOADS = {
     each.name: each
     for each in (
-        Workload("echo", "1 KB of JSON in, 50 bytes out, no model", 32, load_echo, _kilobytes),
+        Workload("echo", "no model, 1 KB of JSON in", 32, load_echo, _kilobytes),
         Workload("mlp", "256→1024→1024→10, fp32", 32, load_mlp, _rows),
-        Workload("minilm", "all-MiniLM-L6-v2, 17 to 23 words, fp32", 8, load_minilm, _texts),
+        Workload("minilm", "all-MiniLM-L6-v2, some 20 words", 8, load_minilm, _texts),
     )
 }
 

@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from html import escape
 
 from benchmarks.side_by_side.report.figures import Column, Results
+from benchmarks.side_by_side.report.sentences import many
 from benchmarks.side_by_side.servers import OURS
 from runner.bench.figures import Spread
 from runner.bench.render.table import rate
 
 _STYLE = """
 .paper{fill:#fff}text{font:13px system-ui,sans-serif;fill:#1b1f24}.soft{fill:#59636e;font-size:12px}
-.end{text-anchor:end}.head{font-weight:600}.bar{fill:#8c959f}.ours{fill:#1f6feb}
+.end{text-anchor:end}.value{paint-order:stroke;stroke:#fff;stroke-width:4}.head{font-weight:600}.bar{fill:#8c959f}.ours{fill:#1f6feb}
 .spread{stroke:#1b1f24;stroke-width:1.5}.limit{stroke:#d1570a;stroke-width:1.5;stroke-dasharray:4 3}
-@media(prefers-color-scheme:dark){.paper{fill:#0e1217}text{fill:#e6edf3}.soft{fill:#9aa4af}.bar{fill:#6e7681}
+@media(prefers-color-scheme:dark){.paper{fill:#0e1217}.value{stroke:#0e1217}text{fill:#e6edf3}.soft{fill:#9aa4af}.bar{fill:#6e7681}
 .ours{fill:#58a6ff}.spread{stroke:#e6edf3}.limit{stroke:#f0883e}}
 """
-_NAMES, _PANEL, _GAP, _LABEL = 130, 210, 22, 62
-_TOP, _ROW, _BAR, _FOOT = 66, 26, 15, 34
+_NAMES, _PANEL, _GAP, _LABEL = 144, 206, 26, 62
+_TOP, _ROW, _BAR, _FOOT = 86, 26, 15, 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def chart(results: Results, connections: int) -> str:
     """All workloads with one worker at so many connections."""
     columns = [column for column in results.columns(workers=1) if column.connections == connections]
     panels = [_panel(results, column) for column in columns]
-    title = f"Requests per second at {connections} connections, one worker with one thread"
+    title = f"Requests per second at {many(connections, 'connection')}, one worker with one thread"
     return drawn(title, panels)
 
 
@@ -82,13 +83,13 @@ def _panel(results: Results, column: Column) -> Panel:
 def _of_panel(panel: Panel, left: int, rows: int) -> Iterator[str]:
     most = max([bar.value.high for bar in panel.bars if bar.value is not None] + [panel.limit or 0.0], default=0.0)
     scale = (_PANEL - _LABEL) / most if most else 0.0
-    yield _text(left, _TOP - 26, panel.title, "head")
+    yield _text(left, _TOP - 28, panel.title, "head")
     yield _text(left, _TOP - 10, panel.told, "soft")
-    for row, bar in enumerate(panel.bars):
-        yield from _of_bar(bar, left, row, scale)
     if panel.limit is not None:
         at = left + panel.limit * scale
         yield f'<path class="limit" d="M{at:.1f} {_TOP - 2}V{_TOP + rows * _ROW}"/>'
+    for row, bar in enumerate(panel.bars):
+        yield from _of_bar(bar, left, row, scale)
 
 
 def _of_bar(bar: Bar, left: int, row: int, scale: float) -> Iterator[str]:
@@ -101,7 +102,9 @@ def _of_bar(bar: Bar, left: int, row: int, scale: float) -> Iterator[str]:
     yield f'<rect class="{kind}" x="{left}" y="{top}" width="{width:.1f}" height="{_BAR}" rx="2"/>'
     low, high = (left + value * scale for value in (bar.value.low, bar.value.high))
     yield f'<path class="spread" d="M{low:.1f} {middle}H{high:.1f}"/>'
-    yield _text(max(left + width, high) + 6, _middle(row), rate(bar.value.median), "head" if bar.ours else "")
+    yield _text(
+        max(left + width, high) + 6, _middle(row), rate(bar.value.median), "value head" if bar.ours else "value"
+    )
 
 
 def _middle(row: int) -> float:

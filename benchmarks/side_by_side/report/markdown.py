@@ -12,10 +12,8 @@ from benchmarks.side_by_side.report.tables import Table
 def readme_block(results: Results, chart: str) -> str:
     """`chart`: its path from the README."""
     table = tables.throughput(results, workers=1)
-    alt = "Requests per second of each server, by workload"
-    return "\n\n".join(
-        [sentences.setting(results), f"![{alt}]({chart})", _table(table), *_list(sentences.not_measured(results))]
-    )
+    parts = [sentences.setting(results), f"![Requests per second of each server]({chart})", _table(table)]
+    return "\n\n".join([*parts, *sentences.not_measured(results)])
 
 
 def report_block(results: Results, chart: str) -> str:
@@ -32,17 +30,13 @@ def _parts(results: Results, chart: str) -> Iterator[str]:
         if table.told:
             yield table.told
         yield _table(table)
-    yield "## Where torch-archive is not ahead"
-    yield from _list(sentences.shortfalls(results) or ["Nowhere in this run."])
-    missing = sentences.not_measured(results)
-    if missing:
-        yield "## Not measured"
-        yield from _list(missing)
+    for title, lines in sentences.lists(results):
+        yield f"## {title}"
+        yield _list(lines)
 
 
-def _list(lines: Sequence[str]) -> Iterator[str]:
-    if lines:
-        yield "\n".join(f"- {line}" for line in lines)
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _table(table: Table) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from benchmarks.side_by_side.cells import DELAY_MS
 from benchmarks.side_by_side.report.figures import Column, Results
-from benchmarks.side_by_side.servers import OURS, SERVERS, Server
+from benchmarks.side_by_side.servers import OURS, SERVERS, Server, named
 from runner.bench.render.table import figure
 
 #: Beyond this the machine itself was too unsteady for figures that are not ratios.
@@ -20,9 +20,10 @@ def setting(results: Results) -> str:
     threads = f"{results.run.made[:10]}. {machine['processor']}, {machine['cores']} cores, "
     where = f"{threads}{machine['memoryBytes'] / 1e9:.0f} GB, loopback, Python {machine['python']}, torch {torch}."
     batches = ", ".join(f"{cell.what.batch} ({cell.workload})" for cell in depth.cells if cell.workers == 1)
+    thoroughly = f"{many(depth.rounds, 'round')} of {depth.seconds:g} s each"
     how = (
         "The same model code behind every server, one worker with one thread unless said, batches of at most "
-        f"{batches}, maximum delay {DELAY_MS} ms. {depth.seconds:g} s a figure, medians of {_rounds(depth.rounds)}, "
+        f"{batches}, maximum delay {DELAY_MS} ms. Medians of {thoroughly}; "
         "every server in turn within each round, its answers checked before the load."
     )
     return f"{where} {how}"
@@ -43,6 +44,14 @@ def steadiness(results: Results) -> str:
     )
 
 
+def lists(results: Results) -> Iterator[tuple[str, list[str]]]:
+    """What stands below the tables: title and lines."""
+    yield "Where torch-archive is not ahead", shortfalls(results) or ["Nowhere in this run."]
+    yield "How each is set up", setups(results)
+    if missing := not_measured(results):
+        yield "Not measured", missing
+
+
 def shortfalls(results: Results) -> list[str]:
     """Where torch-archive is behind, or where the rounds do not show that it is ahead. A line per column."""
     columns = [*results.columns(workers=1), *results.columns(workers=2)]
@@ -59,7 +68,7 @@ def _of_column(results: Results, column: Column) -> str | None:
     ]
     level = [server.title for server, found in others if found is not None and found.low <= 1 <= found.high]
     parts = [*behind, *([f"no clear difference to {', '.join(level)}"] if level else [])]
-    return f"{column.cell.name}, {_many(column.connections, 'connection')}: {'; '.join(parts)}." if parts else None
+    return f"{column.cell.name}, {many(column.connections, 'connection')}: {'; '.join(parts)}." if parts else None
 
 
 def _slower_starts(results: Results) -> Iterator[str]:
@@ -103,20 +112,23 @@ def _middle(values: list[float] | list[int]) -> float | None:
     return sorted(values)[len(values) // 2] if values else None
 
 
+def setups(results: Results) -> list[str]:
+    """How each server is set up, with its version."""
+    versions = {server: installed.get(named(server).package, "") for server, installed in results.installed.items()}
+    return [f"{server.title} {versions.get(server.name, '')}: {server.told}." for server in results.servers]
+
+
 def not_measured(results: Results) -> list[str]:
     """Each server or cell that has no figure, with the reason."""
     titles = {server.name: server.title for server in SERVERS}
     told = [
-        f"{titles[each.server]}{f', {each.cell}' if each.cell else ''}: not measured. {each.reason}"
+        f"{titles[each.server]}{f', {each.cell},' if each.cell else ''} was not measured: {each.reason}."
         for each in results.absent()
     ]
     known = {*(server.name for server in results.servers), *(each.server for each in results.absent())}
-    return [*told, *(f"{title}: not measured yet." for name, title in titles.items() if name not in known)]
+    return [*told, *(f"{title} has not been measured yet." for name, title in titles.items() if name not in known)]
 
 
-def _rounds(count: int) -> str:
-    return _many(count, "round")
-
-
-def _many(count: int, what: str) -> str:
+def many(count: int, what: str) -> str:
+    """`1 round`, `3 rounds`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

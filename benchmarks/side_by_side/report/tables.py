@@ -40,7 +40,6 @@ def of(results: Results) -> Iterator[Table]:
         yield _faults(results)
     if any(results.failed(server.name, column) for server in results.servers for column in _all(results)):
         yield _failed(results)
-    yield _setup(results)
 
 
 def throughput(results: Results, workers: int) -> Table:
@@ -121,8 +120,8 @@ def _faults(results: Results) -> Table:
         if server.name in bad or server.name in killed
     )
     told = (
-        "mlp, one worker. Eight requests at once, one of them a row of 255 floats, three times; JSON that is cut "
-        "off; SIGKILL for the worker under 100 requests a second, sent whatever the server does."
+        "mlp, one worker. Eight requests at once, one of them a row of 255 floats, three times. JSON that is cut "
+        "off. SIGKILL for the worker, while 32 clients ask 100 times a second together."
     )
     heads = ("", "the bad row", "the other seven", "cut-off JSON", "killed worker")
     return Table("Faults", told, heads, tuple(rows))
@@ -140,7 +139,7 @@ def _killed_cell(found: Killed | None) -> str:
     failed = sum(found.failures.values())
     kinds = f" ({_counted(found.failures)})" if failed else ""
     after = "" if found.recovered else ", never back"
-    return f"{failed} of {found.requests} failed{kinds}, {found.gap:.1f} s without an answer{after}"
+    return f"{failed} of {found.requests:,} failed{kinds}, {found.gap:.1f} s without an answer{after}"
 
 
 def _counted(statuses: dict[str, int]) -> str:
@@ -153,14 +152,6 @@ def _failed(results: Results) -> Table:
 
     told = "Requests without a successful answer under load, all rounds together."
     return _by_column(results, "Failures", told, cell)
-
-
-def _setup(results: Results) -> Table:
-    rows = (
-        (server.title, results.installed.get(server.name, {}).get(server.package, NOTHING), server.told)
-        for server in results.servers
-    )
-    return Table("How each is set up", "", ("", "version", ""), tuple(rows))
 
 
 def _by_column(
