@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.side_by_side import environments, offline
 from benchmarks.side_by_side.cells import DELAY_MS, Cell
-from benchmarks.side_by_side.records import Absent, BadRow, Killed, Log
+from benchmarks.side_by_side.records import FAULTS, Absent, BadRow, Killed, Log
 from benchmarks.side_by_side.rounds import Told
 from benchmarks.side_by_side.running import JSON, DoesNotServe, Running
 from benchmarks.side_by_side.servers import Server
@@ -57,7 +57,7 @@ def run(log: Log, servers: Sequence[Server], cache: Path, told: Told) -> None:
             log.add(_bad_row(server, outputs, cache))
             log.add(_killed(server, outputs, cache))
         except DoesNotServe as error:
-            log.add(Absent("faults", server.name, str(error)))
+            log.add(Absent(FAULTS, server.name, str(error)))
 
 
 def _bad_row(server: Server, outputs: list[Any], cache: Path) -> BadRow:

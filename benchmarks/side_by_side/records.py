@@ -7,6 +7,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+#: Stands where a cell's name does.
+FAULTS = "faults"
+
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
     """The first line: when and where, and how thoroughly."""
@@ -62,7 +65,7 @@ class Visit(msgspec.Struct, frozen=True, tag="visit"):
 
 
 class Absent(msgspec.Struct, frozen=True, tag="absent"):
-    """What was to be measured and could not be, and why."""
+    """What was to be measured and could not be, and why. `cell`: FAULTS for these, empty for the whole server."""
 
     cell: str
     server: str

@@ -70,6 +70,12 @@ def test_what_failed_once_and_was_measured_later_is_not_missing():
     assert results(Absent("echo", "torchserve", "it ended")).absent() == []
 
 
+def test_fewer_rounds_than_planned_are_said():
+    missing = sentences.not_measured(results(visit("litserve", 0, (1.0, 1.0))))
+    assert "LitServe, echo: 1 of 2 rounds." in missing
+    assert not any("TorchServe" in line for line in missing)
+
+
 def test_an_unsteady_machine_is_said():
     assert "2.00 × as fast" in sentences.steadiness(results())
     assert "only ratios within rounds" in sentences.steadiness(results())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from benchmarks.side_by_side.cells import Cell, Depth
-from benchmarks.side_by_side.records import Absent, Calibration, Installed, Level, Record, Run, Visit
+from benchmarks.side_by_side.records import FAULTS, Absent, Calibration, Installed, Killed, Level, Record, Run, Visit
 from benchmarks.side_by_side.servers import OURS, SERVERS, Server
 from runner.bench.figures import Spread, spread
 
@@ -28,7 +29,6 @@ class Results:
         self.installed = {each.server: each.versions for each in records if isinstance(each, Installed)}
         self.calibrations = {(each.round, each.cell): each for each in records if isinstance(each, Calibration)}
         self._visits = {(each.server, each.cell, each.round): each for each in records if isinstance(each, Visit)}
-        self._absent = [each for each in records if isinstance(each, Absent)]
         self.records = records
 
     @property
@@ -43,15 +43,18 @@ class Results:
         ]
 
     def absent(self) -> list[Absent]:
-        """What is still missing, each once, with the last reason."""
-        last = {(each.server, each.cell): each for each in self._absent}
+        """What is still missing, each once, with the last reason. Of a server without any figure: that alone."""
         present = {(server, cell) for server, cell, _ in self._visits}
-        anywhere = {server for server, _ in present}
-        return [
-            each
-            for (server, cell), each in last.items()
-            if (server not in anywhere if cell == "" else (server, cell) not in present)
-        ]
+        present |= {(each.server, FAULTS) for each in self.records if isinstance(each, Killed)}
+        present |= {(server, "") for server, _ in present}
+        last = {(each.server, each.cell): each for each in self.records if isinstance(each, Absent)}
+        return [each for place, each in last.items() if place not in present]
+
+    def short_of_rounds(self) -> Iterator[tuple[Server, Cell, int]]:
+        """Where a figure is the median of fewer rounds than planned: of how many."""
+        for server, cell in product(self.servers, self.depth.cells):
+            if 0 < (count := len(self.visits(server.name, cell))) < self.depth.rounds:
+                yield server, cell, count
 
     def visits(self, server: str, cell: Cell) -> dict[int, Visit]:
         """By round."""

@@ -119,14 +119,20 @@ def setups(results: Results) -> list[str]:
 
 
 def not_measured(results: Results) -> list[str]:
-    """Each server or cell that has no figure, with the reason."""
-    titles = {server.name: server.title for server in SERVERS}
+    """Each server or cell that has no figure, or one of fewer rounds, with the reason."""
+    absent = results.absent()
     told = [
-        f"{titles[each.server]}{f', {each.cell},' if each.cell else ''} was not measured: {each.reason}."
-        for each in results.absent()
+        f"{named(each.server).title}{f', {each.cell},' if each.cell else ''} was not measured: {each.reason}."
+        for each in absent
     ]
-    known = {*(server.name for server in results.servers), *(each.server for each in results.absent())}
-    return [*told, *(f"{title} has not been measured yet." for name, title in titles.items() if name not in known)]
+    known = {*(server.name for server in results.servers), *(each.server for each in absent)}
+    waiting = [f"{each.title} has not been measured yet." for each in SERVERS if each.name not in known]
+    planned = results.depth.rounds
+    fewer = [
+        f"{server.title}, {cell.name}: {count} of {planned} rounds."
+        for server, cell, count in results.short_of_rounds()
+    ]
+    return [*told, *waiting, *fewer]
 
 
 def many(count: int, what: str) -> str:
