@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from archiver.cli import console
@@ -36,17 +37,22 @@ def main() -> None:
 
 def _run(asked: argparse.Namespace) -> None:
     servers = [server for server in SERVERS if not asked.only or server.name in asked.only]
-    depth = QUICK if asked.quick else FULL
+    depth = _depth(asked)
     lines = RESULTS / f"side-by-side{'-quick' if asked.quick else ''}.jsonl"
     if "prepare" in asked.steps:
         _prepare(servers, asked.cache)
     if "run" in asked.steps:
-        log = _log(lines, depth.name, asked.fresh)
+        log = _log(lines, depth, asked.fresh)
         rounds.run(log, depth, servers, asked.cache, console.note)
         if depth.faults:
             faults.run(log, servers, asked.cache, console.note)
     if "report" in asked.steps:
-        _report(lines, depth)
+        _report(lines, aside=asked.quick)
+
+
+def _depth(asked: argparse.Namespace) -> Depth:
+    usual = QUICK if asked.quick else FULL
+    return replace(usual, rounds=asked.rounds or usual.rounds, seconds=asked.seconds or usual.seconds)
 
 
 def _prepare(servers: list[Server], cache: Path) -> None:
@@ -58,26 +64,26 @@ def _prepare(servers: list[Server], cache: Path) -> None:
             console.note(f"  {server.name} cannot be measured: {error}")
 
 
-def _report(lines: Path, depth: Depth) -> None:
+def _report(lines: Path, *, aside: bool) -> None:
     records = Log(lines).records
     if not records:
         raise NotFound("nothing was measured yet", hint="python -m benchmarks.side_by_side run")
-    files = report.write(records, depth) if depth is FULL else report.write_aside(records, depth, lines.parent)
-    for file in files:
+    for file in report.write_aside(records, lines.parent) if aside else report.write(records):
         console.out(str(file.relative_to(PROJECT)))
 
 
-def _log(lines: Path, depth: str, fresh: bool) -> Log:
+def _log(lines: Path, depth: Depth, fresh: bool) -> Log:
+    """The lines to go on with. Raises UsageError when they are of another machine, or were measured otherwise."""
     if fresh and lines.exists():
         lines.replace(lines.with_suffix(".before.jsonl"))
     log, here = Log(lines), machine.describe()
     if not log.has(Run):
-        log.add(Run(machine.now(), depth, here))
+        log.add(Run(machine.now(), depth.name, depth.rounds, depth.seconds, here))
     (begun,) = (each for each in log.records if isinstance(each, Run))
-    if any(begun.machine[what] != here[what] for what in ("processor", "cores", "torch")):
-        raise UsageError(
-            f"{lines.relative_to(PROJECT)} was begun on another machine", hint="begin again with --fresh"
-        )
+    same = (begun.rounds, begun.seconds) == (depth.rounds, depth.seconds)
+    if not same or any(begun.machine[what] != here[what] for what in ("processor", "cores", "torch")):
+        was = f"{begun.rounds} × {begun.seconds:g} s on {begun.machine['processor']}"
+        raise UsageError(f"{lines.relative_to(PROJECT)} was begun otherwise: {was}", hint="begin again with --fresh")
     return log
 
 
@@ -90,6 +96,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}; repeatable"
     )
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"usual: {FULL.rounds}")
+    parser.add_argument("--seconds", type=float, metavar="S", help=f"of each measurement, usual: {FULL.seconds:g}")
     parser.add_argument("--fresh", action="store_true", help="begin again; what was measured stays as .before.jsonl")
     parser.add_argument("--cache", type=Path, default=environments.CACHE, help="where the environments are")
     return parser.parse_args()

@@ -44,8 +44,9 @@ class Depth:
     faults: bool
 
 
-FULL = Depth("full", rounds=3, seconds=3.0, warmup=1.0, cells=(*ONE_WORKER, TWO_WORKERS), faults=True)
+FULL = Depth("full", rounds=3, seconds=2.0, warmup=0.5, cells=(*ONE_WORKER, TWO_WORKERS), faults=True)
 QUICK = Depth("quick", rounds=1, seconds=1.0, warmup=0.5, cells=ONE_WORKER, faults=False)
+DEPTHS = {depth.name: depth for depth in (FULL, QUICK)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,20 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from archiver.errors import ArchiveError
+
 #: Stands where a cell's name does.
 FAULTS = "faults"
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
-    """The first line: when and where, and how thoroughly."""
+    """The first line: when and where, and how thoroughly. `depth`: a name in cells.DEPTHS, whose rounds and seconds
+    may have been asked for otherwise."""
 
     made: str
     depth: str
+    rounds: int
+    seconds: float
     machine: dict[str, Any]
 
 
@@ -96,14 +101,28 @@ Record: TypeAlias = Run | Installed | Calibration | Visit | Absent | BadRow | Ki
 _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
+class OtherLines(ArchiveError):
+    """A file does not hold the records of this benchmark, as it is now."""
+
+    code = "benchmarks/other-lines"
+
+
 class Log:
-    """A file of records that grows, so that an interrupted run can go on."""
+    """A file of records that grows, so that an interrupted run can go on. Raises OtherLines."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         whole = file.read_bytes().rpartition(b"\n")[0].splitlines() if file.exists() else []
-        self.records = [_DECODER.decode(line) for line in whole]
+        self.records = [self._record(line) for line in whole]
         self._length = sum(len(line) + 1 for line in whole)
+
+    def _record(self, line: bytes) -> Record:
+        try:
+            return _DECODER.decode(line)
+        except msgspec.DecodeError as error:
+            raise OtherLines(
+                f"lines of another kind: {error}", where=self.file.name, hint="begin again with --fresh"
+            ) from error
 
     def add(self, record: Record) -> None:
         """A last line that was cut off makes room."""

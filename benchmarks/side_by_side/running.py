@@ -49,7 +49,7 @@ class Running:
 
     def __init__(self, server: Server, cell: Cell, outputs: list[Any], delay_ms: int, cache: Path) -> None:
         self.server = server
-        self._folder = tempfile.TemporaryDirectory(prefix="side-by-side-")
+        self._folder = tempfile.TemporaryDirectory(prefix="side-by-side-", ignore_cleanup_errors=True)
         self._marks = Path(self._folder.name, "marks")
         self._marks.mkdir()
         self._seen: dict[int, psutil.Process] = {}

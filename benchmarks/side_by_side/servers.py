@@ -82,7 +82,7 @@ SERVERS = (
         app="bentoml_app.py",
         path="/predict",
         form=LISTED,
-        told="it has no maximum delay: its dispatcher learns how long to wait; a request is a batch of one",
+        told="no maximum delay, its dispatcher learns how long to wait; a request is a batch of one",
     ),
     Server(
         name="ray-serve",

@@ -11,13 +11,13 @@ from benchmarks.side_by_side.report import bars, blocks, markdown, sentences
 from benchmarks.side_by_side.report.figures import Column, Results, within_rounds
 from benchmarks.side_by_side.report.page import page
 from runner.bench.figures import Spread
-from tests.benchmarks.recorded import DEPTH, ECHO, lines, visit
+from tests.benchmarks.recorded import ECHO, lines, visit
 
 ONE, SIXTEEN = Column(ECHO, 1), Column(ECHO, 16)
 
 
 def results(*more) -> Results:
-    return Results(lines(*more), DEPTH)
+    return Results(lines(*more))
 
 
 def test_ratios_are_taken_within_a_round():
@@ -72,7 +72,7 @@ def test_what_failed_once_and_was_measured_later_is_not_missing():
 
 def test_fewer_rounds_than_planned_are_said():
     missing = sentences.not_measured(results(visit("litserve", 0, (1.0, 1.0))))
-    assert "LitServe, echo: 1 of 2 rounds." in missing
+    assert "Only 1 of 2 rounds: LitServe (echo)." in missing
     assert not any("TorchServe" in line for line in missing)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.side_by_side.cells import Depth
 from benchmarks.side_by_side.records import Record
 from benchmarks.side_by_side.report import bars, blocks, markdown
 from benchmarks.side_by_side.report.figures import Results
@@ -18,9 +17,9 @@ _CHART, _PAGE = "side-by-side.svg", "side-by-side.html"
 _CONNECTIONS = 64
 
 
-def write(records: Sequence[Record], depth: Depth) -> list[Path]:
+def write(records: Sequence[Record]) -> list[Path]:
     """For everybody: what the project shows of itself. Raises NoMarkers."""
-    results = Results(records, depth)
+    results = Results(records)
     pages = {
         PROJECT / "README.md": markdown.readme_block(results, f"{_FOLDER.name}/{_CHART}"),
         _FOLDER / "REPORT.md": markdown.report_block(results, _CHART),
@@ -29,9 +28,9 @@ def write(records: Sequence[Record], depth: Depth) -> list[Path]:
     return [*_drawn(results, _FOLDER), *_written(texts)]
 
 
-def write_aside(records: Sequence[Record], depth: Depth, folder: Path) -> list[Path]:
+def write_aside(records: Sequence[Record], folder: Path) -> list[Path]:
     """The page and the chart alone."""
-    return _drawn(Results(records, depth), folder)
+    return _drawn(Results(records), folder)
 
 
 def _drawn(results: Results, folder: Path) -> list[Path]:

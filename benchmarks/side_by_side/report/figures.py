@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
-from benchmarks.side_by_side.cells import Cell, Depth
+from benchmarks.side_by_side.cells import DEPTHS, Cell
 from benchmarks.side_by_side.records import FAULTS, Absent, Calibration, Installed, Killed, Level, Record, Run, Visit
 from benchmarks.side_by_side.servers import OURS, SERVERS, Server
 from runner.bench.figures import Spread, spread
@@ -23,9 +24,9 @@ class Column:
 class Results:
     """What was recorded, by server and column."""
 
-    def __init__(self, records: Sequence[Record], depth: Depth) -> None:
-        self.depth = depth
+    def __init__(self, records: Sequence[Record]) -> None:
         self.run = next(each for each in records if isinstance(each, Run))
+        self.depth = replace(DEPTHS[self.run.depth], rounds=self.run.rounds, seconds=self.run.seconds)
         self.installed = {each.server: each.versions for each in records if isinstance(each, Installed)}
         self.calibrations = {(each.round, each.cell): each for each in records if isinstance(each, Calibration)}
         self._visits = {(each.server, each.cell, each.round): each for each in records if isinstance(each, Visit)}
@@ -98,6 +99,10 @@ class Results:
         found = {number: each for (number, cell), each in self.calibrations.items() if cell == column.cell.name}
         one = column.connections == 1
         return {number: 1000 / each.milliseconds if one else each.rows for number, each in found.items()}
+
+    def ceiling(self) -> float:
+        """Requests a second of the load generator alone, with the shortest answers."""
+        return statistics.median(each.ceiling for each in self.calibrations.values() if each.cell == "echo")
 
     def machine_drift(self) -> float:
         """How many times as fast the machine was at its fastest as at its slowest, by the fixed loop."""

@@ -13,7 +13,8 @@ def readme_block(results: Results, chart: str) -> str:
     """`chart`: its path from the README."""
     table = tables.throughput(results, workers=1)
     parts = [sentences.setting(results), f"![Requests per second of each server]({chart})", _table(table)]
-    return "\n\n".join([*parts, *sentences.not_measured(results)])
+    missing = sentences.not_measured(results)
+    return "\n\n".join([*parts, _list(missing)] if missing else parts)
 
 
 def report_block(results: Results, chart: str) -> str:

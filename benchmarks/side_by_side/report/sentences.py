@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from benchmarks.side_by_side.cells import DELAY_MS
 from benchmarks.side_by_side.report.figures import Column, Results
 from benchmarks.side_by_side.servers import OURS, SERVERS, Server, named
-from runner.bench.render.table import figure
+from runner.bench.render.table import figure, rate
 
 #: Beyond this the machine itself was too unsteady for figures that are not ratios.
 _STEADY = 1.25
@@ -36,7 +36,10 @@ def workloads(results: Results) -> str:
 
 def steadiness(results: Results) -> str:
     drift = results.machine_drift()
-    told = f"A fixed loop, timed before each round, ran {drift:.2f} × as fast at best as at worst"
+    told = (
+        f"The load generator alone reaches {rate(results.ceiling())} requests a second. "
+        f"A fixed loop, timed before each round, ran {drift:.2f} × as fast at best as at worst"
+    )
     return (
         f"{told}."
         if drift <= _STEADY
@@ -100,8 +103,8 @@ def _sooner(what: str, values: dict[Server, float | None], unit: str, divisor: f
         (value, server.title) for server, value in values.items() if value is not None and value < 0.9 * ours
     )
     if less:
-        named = ", ".join(f"{title} ({_short(value / divisor)} {unit})" for value, title in less)
-        yield f"{what} {named}; here {_short(ours / divisor)} {unit}."
+        others = ", ".join(f"{title} ({_short(value / divisor)} {unit})" for value, title in less)
+        yield f"{what} {others}; here {_short(ours / divisor)} {unit}."
 
 
 def _short(value: float) -> str:
@@ -127,12 +130,14 @@ def not_measured(results: Results) -> list[str]:
     ]
     known = {*(server.name for server in results.servers), *(each.server for each in absent)}
     waiting = [f"{each.title} has not been measured yet." for each in SERVERS if each.name not in known]
-    planned = results.depth.rounds
-    fewer = [
-        f"{server.title}, {cell.name}: {count} of {planned} rounds."
-        for server, cell, count in results.short_of_rounds()
-    ]
-    return [*told, *waiting, *fewer]
+    return [*told, *waiting, *_fewer_rounds(results)]
+
+
+def _fewer_rounds(results: Results) -> Iterator[str]:
+    short = list(results.short_of_rounds())
+    for count in sorted({count for _, _, count in short}):
+        places = ", ".join(f"{server.title} ({cell.name})" for server, cell, each in short if each == count)
+        yield f"Only {count} of {results.depth.rounds} rounds: {places}."
 
 
 def many(count: int, what: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.side_by_side.records import BadRow, Killed
@@ -47,12 +47,19 @@ def throughput(results: Results, workers: int) -> Table:
     found = {server: [results.throughput(server.name, column) for column in columns] for server in results.servers}
     rows = [(server.title, *map(_rate, values)) for server, values in found.items()]
     medians = [[0.0 if each is None else each.median for each in values] for values in found.values()]
-    best = frozenset((max(range(len(rows)), key=lambda row: medians[row][at]), at + 1) for at in range(len(columns)))
+    best = frozenset(
+        (row, at + 1) for at, column in enumerate(zip(*medians, strict=True)) for row in _leaders(column)
+    )
     if workers > 1:
         return Table(f"Requests per second, {workers} workers", _SUCCESS, _heads(columns), tuple(rows), best)
     rows.append(("the same code in a loop", *(_rate(results.limit(column)) for column in columns)))
     loop = "The loop has no server: one row at a time for one connection, else full batches."
     return Table("Requests per second", f"{_SUCCESS} {loop}", _heads(columns), tuple(rows), best)
+
+
+def _leaders(values: Sequence[float]) -> Iterator[int]:
+    """Where the highest of them stand; nowhere when nothing was measured."""
+    return (place for place, value in enumerate(values) if value == max(values) > 0)
 
 
 def _rate(found: Spread | None) -> str:
