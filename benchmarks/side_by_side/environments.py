@@ -79,13 +79,15 @@ def _pip(server: Server, cache: Path, *words: str) -> None:
 
 
 def _run(command: list[str]) -> None:
+    what = " ".join([Path(command[0]).name, *command[1:4]])
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_MINUTES * 60)
     except subprocess.TimeoutExpired:
-        raise CannotPrepare(f"pip took more than {_MINUTES} minutes") from None
+        raise CannotPrepare(f"{what} took more than {_MINUTES} minutes") from None
     if done.returncode != 0:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise CannotPrepare(" ".join(errors or done.stderr.splitlines()[-3:]))
+        told = " ".join(errors or done.stderr.splitlines()[-3:])
+        raise CannotPrepare(f"{what} ended with status {done.returncode}: {told}")
 
 
 def _fingerprint(server: Server) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.side_by_side.cells import Cell, Depth
 from benchmarks.side_by_side.records import Level
-from benchmarks.side_by_side.running import JSON, Running
+from benchmarks.side_by_side.running import JSON, DoesNotServe, Running
 from runner.asking import Answer
 from runner.bench import sender
 from runner.bench.figures import Samples, percentile, samples
@@ -19,7 +19,7 @@ _TIMEOUT = 30.0
 
 
 def closed(generator: Generator, running: Running, cell: Cell, connections: int, depth: Depth) -> Level:
-    """So many requests under way at any time."""
+    """So many requests under way at any time. Raises DoesNotServe when the server goes away."""
     way = Way(connections, None, connections, depth.warmup, depth.seconds, None, _TIMEOUT)
     found = _sent(generator, running, cell, way)
     rising = found.milliseconds()
@@ -37,4 +37,7 @@ def _sent(generator: Generator, running: Running, cell: Cell, way: Way) -> Sampl
     inputs = [Input(running.server.form.body(each), JSON) for each in cell.what.samples()]
     requests = requests_of(running.target, inputs, {})
     order = round_of(way, (running.target.host, running.target.port), requests, seed=0)
-    return samples(generator.round(order, lambda: None))
+    ended = generator.round(order, lambda: None)
+    if ended.stopped is not None:
+        raise DoesNotServe(f"under load: {ended.stopped}")
+    return samples(ended)

@@ -73,6 +73,7 @@ def _visit(generator: Generator, depth: Depth, turn: Turn, found: Offline, cache
     with Running(named(turn.server), turn.cell, found.outputs, DELAY_MS, cache) as running:
         counts = turn.cell.connections
         levels = [load.closed(generator, running, turn.cell, connections, depth) for connections in counts]
+        running.check()
         return Visit(turn.round, turn.cell.name, turn.server, running.seconds, running.memory(), levels)
 
 

@@ -36,6 +36,8 @@ ENVIRONMENT = {
 _FIRST_PORT, _PORTS = 18200, 5
 _START_LIMIT, _STOP_LIMIT = 120.0, 20.0
 _ASK_EVERY = 0.02
+#: Characters of a server's own words.
+_SHOWN = 160
 
 
 class DoesNotServe(ArchiveError):
@@ -49,6 +51,7 @@ class Running:
 
     def __init__(self, server: Server, cell: Cell, outputs: list[Any], delay_ms: int, cache: Path) -> None:
         self.server = server
+        self._expected = list(zip(cell.what.samples(), outputs, strict=True))
         self._folder = tempfile.TemporaryDirectory(prefix="side-by-side-", ignore_cleanup_errors=True)
         self._marks = Path(self._folder.name, "marks")
         self._marks.mkdir()
@@ -67,9 +70,9 @@ class Running:
         started = time.perf_counter()
         self._process = self._start(cache, dict(zip(NAMES, map(str, values), strict=True)))
         try:
-            self._wait_for(cell.what.samples()[0], outputs[0])
+            self._wait_for(*self._expected[0])
             self.seconds = time.perf_counter() - started
-            self._check(cell.what.samples(), outputs)
+            self.check()
         except BaseException:
             self.stop()
             raise
@@ -104,16 +107,17 @@ class Running:
             time.sleep(_ASK_EVERY)
         raise DoesNotServe(f"nothing right within {_START_LIMIT:.0f} s of its start: {reason}")
 
-    def _check(self, inputs: list[Any], outputs: list[Any]) -> None:
-        """All samples at once, so that batches form: each has to get its own answer."""
-        with ThreadPoolExecutor(len(inputs)) as pool:
+    def check(self) -> None:
+        """All samples at once, so that batches form: each has to get its own answer. Raises DoesNotServe."""
+        with ThreadPoolExecutor(len(self._expected)) as pool:
             try:
-                answers = list(pool.map(self.ask, inputs))
+                answers = list(pool.map(self.ask, (given for given, _ in self._expected)))
             except (NoAnswer, Refused) as error:
-                raise DoesNotServe(f"it fails at {len(inputs)} requests at once: {error}") from error
-        wrong = sum(not is_close(*pair) for pair in zip(answers, outputs, strict=True))
+                raise DoesNotServe(f"it fails at {len(self._expected)} requests at once: {error}") from error
+        pairs = zip(answers, self._expected, strict=True)
+        wrong = sum(not is_close(answer, output) for answer, (_, output) in pairs)
         if wrong:
-            raise DoesNotServe(f"{wrong} of {len(inputs)} answers are not what the same code answers offline")
+            raise DoesNotServe(f"{wrong} of {len(answers)} answers are not what the same code answers offline")
 
     def ask(self, given: Any) -> Any:
         """What the model behind it says of one input. Raises NoAnswer, Refused."""
@@ -162,7 +166,7 @@ class Running:
         """The last error that it told, else its last line."""
         lines = [line.strip() for line in self._log.read_text("utf-8", "replace").splitlines() if line.strip()]
         errors = [line for line in lines if "error" in line.lower()]
-        return (errors or lines or ["it said nothing"])[-1]
+        return (errors or lines or ["it said nothing"])[-1][:_SHOWN]
 
     def __enter__(self) -> Running:
         return self
