@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -100,9 +99,17 @@ class Results:
         one = column.connections == 1
         return {number: 1000 / each.milliseconds if one else each.rows for number, each in found.items()}
 
-    def ceiling(self) -> float:
+    def start(self, server: str, cell: Cell) -> Spread | None:
+        """Seconds to the first right answer."""
+        return _spread(visit.start for visit in self.visits(server, cell).values())
+
+    def memory(self, server: str, cell: Cell) -> Spread | None:
+        """Bytes after the load."""
+        return _spread(visit.memory for visit in self.visits(server, cell).values())
+
+    def ceiling(self) -> Spread | None:
         """Requests a second of the load generator alone, with the shortest answers."""
-        return statistics.median(each.ceiling for each in self.calibrations.values() if each.cell == "echo")
+        return _spread(each.ceiling for each in self.calibrations.values() if each.cell == "echo")
 
     def machine_drift(self) -> float:
         """How many times as fast the machine was at its fastest as at its slowest, by the fixed loop."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from benchmarks.side_by_side.cells import DELAY_MS
 from benchmarks.side_by_side.report.figures import Column, Results
 from benchmarks.side_by_side.servers import OURS, SERVERS, Server, named
+from runner.bench.figures import Spread
 from runner.bench.render.table import figure, rate
 
 #: Beyond this the machine itself was too unsteady for figures that are not ratios.
@@ -35,11 +36,10 @@ def workloads(results: Results) -> str:
 
 
 def steadiness(results: Results) -> str:
-    drift = results.machine_drift()
+    drift, ceiling = results.machine_drift(), results.ceiling()
     told = (
-        f"The load generator alone reaches {rate(results.ceiling())} requests a second. "
-        f"A fixed loop, timed before each round, ran {drift:.2f} × as fast at best as at worst"
-    )
+        "" if ceiling is None else f"The load generator alone reaches {rate(ceiling.median)} requests a second. "
+    ) + f"A fixed loop, timed before each round, ran {drift:.2f} × as fast at best as at worst"
     return (
         f"{told}."
         if drift <= _STEADY
@@ -75,44 +75,26 @@ def _of_column(results: Results, column: Column) -> str | None:
 
 
 def _slower_starts(results: Results) -> Iterator[str]:
-    """Where others answer first, by more than a tenth."""
     for cell in results.depth.cells:
-        starts = {
-            server: _middle([each.start for each in results.visits(server.name, cell).values()])
-            for server in results.servers
-        }
-        yield from _sooner(f"{cell.name}: the first answer comes sooner from", starts, "s", 1.0)
+        starts = {server: results.start(server.name, cell) for server in results.servers}
+        yield from _less(
+            f"{cell.name}: the first answer comes sooner from", starts, lambda seconds: f"{seconds:.1f} s"
+        )
 
 
 def _more_memory(results: Results) -> Iterator[str]:
     for cell in results.depth.cells:
-        memory = {
-            server: _middle(
-                [each.memory for each in results.visits(server.name, cell).values() if each.memory is not None]
-            )
-            for server in results.servers
-        }
-        yield from _sooner(f"{cell.name}: less memory is taken by", memory, "MB", 1e6)
+        memory = {server: results.memory(server.name, cell) for server in results.servers}
+        yield from _less(f"{cell.name}: less memory is taken by", memory, lambda size: f"{size / 1e6:.0f} MB")
 
 
-def _sooner(what: str, values: dict[Server, float | None], unit: str, divisor: float) -> Iterator[str]:
-    ours = next((value for server, value in values.items() if server.name == OURS), None)
-    if ours is None:
-        return
-    less = sorted(
-        (value, server.title) for server, value in values.items() if value is not None and value < 0.9 * ours
-    )
+def _less(what: str, values: Mapping[Server, Spread | None], text: Callable[[float], str]) -> Iterator[str]:
+    """Who takes less than nine tenths of ours."""
+    medians = {server: found.median for server, found in values.items() if found is not None}
+    ours = next((median for server, median in medians.items() if server.name == OURS), 0.0)
+    less = sorted((median, server.title) for server, median in medians.items() if median < 0.9 * ours)
     if less:
-        others = ", ".join(f"{title} ({_short(value / divisor)} {unit})" for value, title in less)
-        yield f"{what} {others}; here {_short(ours / divisor)} {unit}."
-
-
-def _short(value: float) -> str:
-    return f"{value:.1f}" if value < 20 else f"{value:.0f}"
-
-
-def _middle(values: list[float] | list[int]) -> float | None:
-    return sorted(values)[len(values) // 2] if values else None
+        yield f"{what} {', '.join(f'{title} ({text(median)})' for median, title in less)}; here {text(ours)}."
 
 
 def setups(results: Results) -> list[str]:

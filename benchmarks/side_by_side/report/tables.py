@@ -102,20 +102,18 @@ def _of_limit(results: Results) -> Table:
 def _resources(results: Results) -> Table:
     cells = [cell for cell in results.depth.cells if cell.workers == 1]
 
-    def text(server: Server) -> Iterator[str]:
+    def texts(server: Server) -> Iterator[str]:
         for cell in cells:
-            visits = list(results.visits(server.name, cell).values())
-            memory = sorted(visit.memory for visit in visits if visit.memory is not None)
-            starts = sorted(visit.start for visit in visits)
-            yield f"{memory[len(memory) // 2] / _MEGABYTE:.0f} MB" if memory else NOTHING
-            yield f"{starts[len(starts) // 2]:.1f} s" if starts else NOTHING
+            memory, start = results.memory(server.name, cell), results.start(server.name, cell)
+            yield NOTHING if memory is None else f"{memory.median / _MEGABYTE:.0f} MB"
+            yield NOTHING if start is None else f"{start.median:.1f} s"
 
     heads = ("", *(f"{cell.name}, {what}" for cell in cells for what in ("memory", "start")))
     told = (
         "Memory of all processes after the load, shared pages counted once; seconds from the start command to the "
         "first right answer, packing included."
     )
-    return Table("Memory and start", told, heads, tuple((each.title, *text(each)) for each in results.servers))
+    return Table("Memory and start", told, heads, tuple((each.title, *texts(each)) for each in results.servers))
 
 
 def _faults(results: Results) -> Table:
@@ -128,7 +126,8 @@ def _faults(results: Results) -> Table:
     )
     told = (
         "mlp, one worker. Eight requests at once, one of them a row of 255 floats, three times. JSON that is cut "
-        "off. SIGKILL for the worker, while 32 clients ask 100 times a second together."
+        "off. SIGKILL for the worker, while 32 clients ask 100 times a second; in the plain app and PyTriton "
+        "it is the server, in which the model lives."
     )
     heads = ("", "the bad row", "the other seven", "cut-off JSON", "killed worker")
     return Table("Faults", told, heads, tuple(rows))
