@@ -31,6 +31,7 @@ LOGGING = """\
 def main() -> None:
     wanted = asked()
     os.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"  # its workers are started as `python`
+    os.environ["TMPDIR"] = str(Path.cwd())  # there it leaves its number; two of them would not start side by side
     archive_config.write(wanted)
     subprocess.run([str(BIN / "torch-model-archiver"), *archive_config.FLAGS], check=True)
     Path("config.properties").write_text(SETTINGS.format(*range(wanted.port, wanted.port + 5)))
