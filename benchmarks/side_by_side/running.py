@@ -9,6 +9,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,7 +34,9 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "NO_COLOR": "1",
 }
-_FIRST_PORT, _PORTS = 18200, 5
+_PORTS = 5
+#: First ports, below those that the system gives to clients.
+_BLOCKS = cycle(range(18200, 20200, _PORTS))
 _START_LIMIT, _STOP_LIMIT = 120.0, 20.0
 _ASK_EVERY = 0.02
 #: Characters of a server's own words.
@@ -189,16 +192,12 @@ def is_close(one: Any, other: Any) -> bool:
 
 
 def _free_port() -> int:
-    """The first of some in a row that nobody listens on."""
-    port = _FIRST_PORT
-    while not all(_is_free(port + step) for step in range(_PORTS)):
-        port += _PORTS
-    return port
+    """The first of some in a row that nobody has, nor had a moment ago: not every server can take such a one."""
+    return next(port for port in _BLOCKS if all(_is_free(port + step) for step in range(_PORTS)))
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as place:
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             place.bind(("127.0.0.1", port))
         except OSError:
