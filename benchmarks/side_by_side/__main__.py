@@ -7,8 +7,11 @@ README.md from the recorded lines; with --quick it writes the page and the chart
 from __future__ import annotations
 
 import argparse
+import fcntl
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,10 +45,11 @@ def _run(asked: argparse.Namespace) -> None:
     if "prepare" in asked.steps:
         _prepare(servers, asked.cache)
     if "run" in asked.steps:
-        log = _log(lines, depth, asked.fresh)
-        rounds.run(log, depth, servers, asked.cache, console.note)
-        if depth.faults:
-            faults.run(log, servers, asked.cache, console.note)
+        with _alone():
+            log = _log(lines, depth, asked.fresh)
+            rounds.run(log, depth, servers, asked.cache, console.note)
+            if depth.faults:
+                faults.run(log, servers, asked.cache, console.note)
     if "report" in asked.steps:
         _report(lines, aside=asked.quick)
 
@@ -70,6 +74,18 @@ def _report(lines: Path, *, aside: bool) -> None:
         raise NotFound("nothing was measured yet", hint="python -m benchmarks.side_by_side run")
     for file in report.write_aside(records, lines.parent) if aside else report.write(records):
         console.out(str(file.relative_to(PROJECT)))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Raises UsageError when another run is at work."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with (RESULTS / ".lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError("another run is at work: the two would measure each other") from None
+        yield
 
 
 def _log(lines: Path, depth: Depth, fresh: bool) -> Log:
