@@ -1,4 +1,4 @@
-"""Prepare, run, report: one of these steps, or all three without a word.
+"""torch-archive beside other servers: prepare environments, run the measurement, report.
 
 `run` goes on where the last one stopped. `report` rewrites the page, the chart and the marked parts of REPORT.md and
 README.md from the recorded lines; with --quick it writes the page and the chart beside the lines and leaves these.
@@ -40,17 +40,18 @@ def main() -> None:
 
 def _run(asked: argparse.Namespace) -> None:
     servers = [server for server in SERVERS if not asked.only or server.name in asked.only]
+    steps = STEPS if asked.step is None else (asked.step,)
     depth = _depth(asked)
     lines = RESULTS / f"side-by-side{'-quick' if asked.quick else ''}.jsonl"
-    if "prepare" in asked.steps:
+    if "prepare" in steps:
         _prepare(servers, asked.cache)
-    if "run" in asked.steps:
+    if "run" in steps:
         with _alone():
             log = _log(lines, depth, asked.fresh)
             rounds.run(log, depth, servers, asked.cache, console.note)
             if depth.faults:
                 faults.run(log, servers, asked.cache, console.note)
-    if "report" in asked.steps:
+    if "report" in steps:
         _report(lines, aside=asked.quick)
 
 
@@ -107,7 +108,7 @@ def _arguments() -> argparse.Namespace:
     names = [server.name for server in SERVERS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.side_by_side", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("steps", nargs="*", choices=STEPS, default=STEPS, metavar="|".join(STEPS))
+    parser.add_argument("step", nargs="?", choices=STEPS, help="without a word all three, in turn")
     parser.add_argument("--quick", action="store_true", help="one short round, one worker, no faults")
     parser.add_argument(
         "--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}; repeatable"
