@@ -1,7 +1,7 @@
 """torch-archive beside other servers: prepare environments, run the measurement, report.
 
 `run` goes on where the last one stopped. `report` rewrites the page, the chart and the marked parts of REPORT.md and
-README.md from the recorded lines; with --quick it writes the page and the chart beside the lines and leaves these.
+README.md from the recorded lines; with --quick or --only it writes page and chart beside the lines and leaves these.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _run(asked: argparse.Namespace) -> None:
             if depth.faults:
                 faults.run(log, servers, asked.cache, console.note)
     if "report" in steps:
-        _report(lines, aside=asked.quick)
+        _report(lines, aside=asked.quick or bool(asked.only))
 
 
 def _depth(asked: argparse.Namespace) -> Depth:
