@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import sysconfig
 from pathlib import Path
@@ -47,6 +48,8 @@ def with_our_libpython() -> None:
 
 def main() -> None:
     with_our_libpython()
+    os.environ["PYTRITON_HOME"] = str(Path.cwd())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # through `with`, which takes its shared memory away
     settings = TritonConfig(
         http_address="127.0.0.1",
         http_port=WANTED.port,
