@@ -36,19 +36,20 @@ def infer_function():
     return infer
 
 
-def with_our_libpython() -> None:
-    """Start again, so that Triton's own programs load the libpython of this Python, not one of the system."""
-    libraries = sysconfig.get_config_var("LIBDIR")
-    if os.environ.get("LD_LIBRARY_PATH") != libraries:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        os.execve(
-            sys.executable, [sys.executable, __file__], {**os.environ, "LD_LIBRARY_PATH": libraries, "PATH": path}
-        )
+def start_again() -> None:
+    """With what is read before this file is: Triton's own programs are to load the libpython of this Python, not one
+    of the system, and to leave nothing outside this folder."""
+    wanted = {
+        "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR"),
+        "PYTRITON_HOME": str(Path.cwd()),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    if os.environ.get("PYTRITON_HOME") != wanted["PYTRITON_HOME"]:
+        os.execve(sys.executable, [sys.executable, __file__], os.environ | wanted)
 
 
 def main() -> None:
-    with_our_libpython()
-    os.environ["PYTRITON_HOME"] = str(Path.cwd())
+    start_again()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # through `with`, which takes its shared memory away
     settings = TritonConfig(
         http_address="127.0.0.1",
