@@ -43,6 +43,8 @@ class Reader:
         self._buffer = b""
         self._next = 0
         self._base = start
+        #: Bytes of the last argument that came with its length, also of those that were not kept.
+        self.counted = 0
 
     @property
     def at(self) -> int:
@@ -100,7 +102,7 @@ def _argument(reader: Reader, name: str, kind: int) -> bytes:
     if kind == _LINE:
         # A line feed can be in neither of the two.
         return b"\n".join([reader.line(), reader.line()]) if name in _TWO_LINES else reader.line()
-    count = int.from_bytes(reader.take(_COUNTED[kind]), "little")
+    reader.counted = count = int.from_bytes(reader.take(_COUNTED[kind]), "little")
     kept = reader.take(min(count, LONGEST + 1))
     if count > len(kept):
         reader.skip(count - len(kept))

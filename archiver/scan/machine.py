@@ -41,10 +41,19 @@ class Refusal:
         return f"{self.module}.{self.name}" if self.module else self.why
 
 
+class Held(NamedTuple):
+    """Bytes that a pickle holds as a value: `start` and `length` in the file, `as_text` where each is a letter."""
+
+    start: int
+    length: int
+    as_text: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Pickle:
     """What a pickle would do. `end`: offset behind it; `whole`: it goes on to its STOP; `acts`: something is
-    called; `unread`: the first instruction that torch's unpickler does not have; `spent`: instructions."""
+    called; `unread`: the first instruction that torch's unpickler does not have; `spent`: instructions; `held`: its
+    values that begin as pickles do."""
 
     globals: tuple[str, ...]
     refused: tuple[Refusal, ...]
@@ -53,6 +62,7 @@ class Pickle:
     unread: str | None
     end: int
     spent: int
+    held: tuple[Held, ...] = ()
 
 
 class TooLong(Exception):
@@ -70,6 +80,14 @@ class _Value(NamedTuple):
 #: Allowed functions that return nothing whose state could be set.
 _STATELESS = ("_codecs.encode", "torch.serialization._get_layout")
 _MAPPINGS = ("collections.OrderedDict", "collections.Counter")
+#: Instructions whose argument may be a file of its own → whether it is written as text: before protocol 3, bytes are.
+_HOLDS = {
+    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), False),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), True),
+}
+#: How pickles and zips begin, and the fewest bytes in which one can do anything.
+_BEGINNINGS = (*(bytes([0x80, protocol]) for protocol in range(6)), b"PK\x03\x04")
+_LEAST = 12
 #: Instruction → what it puts onto the stack, whatever its argument is.
 _PLAIN = {
     **dict.fromkeys(("NONE", "NEXT_BUFFER"), _Value("none")),
@@ -338,19 +356,26 @@ _STEPS: dict[str, Step] = {
 def follow(reader: Reader, most: int, allows: Gate = is_allowed) -> Pickle:
     """The pickle that begins where the reader is, in at most so many instructions. Raises TooLong."""
     machine = Machine(allows)
-    spent, whole = 0, False
+    spent, whole, held = 0, False, []
     try:
         for name, argument in instructions(reader):
             spent += 1
             if spent > most:
                 raise TooLong
             machine.step(name, argument)
+            if name in _HOLDS and _may_be_more(name, argument):
+                held.append(Held(reader.at - reader.counted, reader.counted, _HOLDS[name]))
         whole = True
     except (Broken, LookupError):
         pass  # what was called up to here has been called; `whole` says that it ended
-    return Pickle(
-        tuple(machine.globals), tuple(machine.refused), whole, machine.acts, machine.unread, reader.at, spent
-    )
+    named, refused = tuple(machine.globals), tuple(machine.refused)
+    return Pickle(named, refused, whole, machine.acts, machine.unread, reader.at, spent, tuple(held))
+
+
+def _may_be_more(name: str, argument: bytes) -> bool:
+    """Whether a value begins as a pickle or a zip does."""
+    start = argument.replace(b"\xc2\x80", b"\x80", 1) if _HOLDS[name] else argument
+    return len(argument) >= _LEAST and start.startswith(_BEGINNINGS)
 
 
 def _renamed(module: str, name: str) -> tuple[str, str]:
