@@ -157,7 +157,7 @@ class _Look:
                 safety.check(source.listing, safety.Limits())
             except ArchiveError as error:
                 return [unjudged(self.place.entry, "archive", f"cannot be looked into: {error.message}")]
-            if self._hides(source.listing):
+            if source.listing.prefix and self.head.startswith(_ZIP):
                 return [unjudged(self.place.entry, "archive", "holds entries that its directory does not name")]
             return self._members(source)
 
@@ -165,10 +165,6 @@ class _Look:
         """Whether there is the end of a zip directory: readers of zips begin there, whatever the file begins with."""
         end = self.extent.read(max(self.extent.length - _TAIL, 0), _TAIL)
         return _ZIP_END in end and _ZIP_RECORD in self.extent.read(max(self.extent.length - 2 * _TAIL, 0), 2 * _TAIL)
-
-    def _hides(self, listing: safety.Listing) -> bool:
-        """Whether who reads the zip from its front finds other entries than who begins at its directory."""
-        return any(gap.entry_like for gap in listing.gaps) or (listing.prefix > 0 and self.head.startswith(_ZIP))
 
     def _members(self, source: ZipSource) -> list[Found]:
         entries = [entry for entry in source.listing.entries if entry.is_file]
