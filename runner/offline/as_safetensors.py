@@ -97,7 +97,7 @@ def save(state: Mapping[str, Tensor], target: Path, said: Mapping[str, str] = PL
     try:
         save_file(stored, target, metadata={**said, **aliases})
     except (SafetensorError, OSError) as error:
-        raise CannotWrite(f"cannot write {target}: {error}") from error
+        raise CannotWrite(f"cannot write {target.name}: {error}") from error
 
 
 def said_by(file: Path) -> dict[str, str]:

@@ -298,3 +298,17 @@ def test_a_hostile_checkpoint_of_an_archive_is_named_and_not_run(tmp_path):
     with pytest.raises(CannotConvert, match=r"w\.pt!w/data\.pkl: posix\.mkdir"):
         convert_archive(original, tmp_path / "new.mar", Wanted())
     assert not (tmp_path / "made").exists()
+
+
+def test_the_flag_of_create_packs_safetensors(tmp_path):
+    project(tmp_path)
+    words = ("--serialized-file", "net.pt", "--model-file", "model.py", "--handler", "handler.py", "--safetensors")
+    done = archive_command("create", *words, cwd=tmp_path)
+    assert (done.returncode, "net.safetensors (safetensors" in done.stdout) == (0, True), done.stderr
+    assert not [name for name in members(tmp_path / "net.mar") if name.endswith(".pt")]
+
+
+def test_without_a_checkpoint_there_is_nothing_to_convert(tmp_path):
+    (tmp_path / "handler.py").write_text(HANDLER)
+    with pytest.raises(UsageError, match="no checkpoint is named"):
+        converted(from_flags(handler=tmp_path / "handler.py"), checks=True).__enter__()
