@@ -10,10 +10,11 @@ Rules of the room
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from archiver import checkpoint
 from archiver.archive import Archive
@@ -100,21 +101,20 @@ def convert_archive(
     new = str(PurePosixPath(old).with_suffix(SUFFIX))
     before = _weights_of(members, old, new, source)
     warnings = _named_by_hand(old, new, members, checks=checks)
+    others = [each for each in members if each is not before and not each.name.startswith(f"{COMPILED_CODE}/")]
     with tempfile.TemporaryDirectory(prefix="archive-convert-") as folder:
         file = Path(folder) / PurePosixPath(new).name
-        weights = _written(_state(before.source, wanted), before.source, file, (old, new))
+        done = Converted(
+            target,
+            _written(_state(before.source, wanted), before.source, file, (old, new)),
+            signature=_is_signed(source),
+            compiled=tuple(map(_device, opened.manifest.precompiled)),
+            pickles=_pickles(source, others),
+            warnings=tuple(warnings),
+        )
         after = member_of(new, file, before.role, "safetensors")
-        others = [each for each in members if each is not before and not each.name.startswith(f"{COMPILED_CODE}/")]
         repack(target, [*others, after], _renamed(opened, new), progress)
-    pickles = scan_files(source, ((each.name, each.source) for each in others)).found
-    return Converted(
-        target,
-        weights,
-        signature=_is_signed(source),
-        compiled=tuple(str(each["environment"]["device"][0]) for each in opened.manifest.precompiled),
-        pickles=tuple(dict.fromkeys(each.root for each in pickles if each.kind in _PICKLES and each.globals)),
-        warnings=tuple(warnings),
-    )
+    return done
 
 
 @contextmanager
@@ -183,6 +183,18 @@ def _named_by_hand(old: str, new: str, members: Sequence[Member], *, checks: boo
     if found and checks:
         raise InvalidInput(found, hint="--no-check converts all the same")
     return [replace(each, severity=Severity.WARNING) for each in found]
+
+
+def _device(compiled: Mapping[str, Any]) -> str:
+    """What an entry of `precompiled` is for, whatever somebody wrote there."""
+    environment = compiled.get("environment")
+    device = environment.get("device") if isinstance(environment, Mapping) else None
+    return str(device[0]) if isinstance(device, list) and device else "another machine"
+
+
+def _pickles(source: Path, members: Sequence[Member]) -> tuple[str, ...]:
+    found = scan_files(source, ((each.name, each.source) for each in members)).found
+    return tuple(dict.fromkeys(each.root for each in found if each.kind in _PICKLES and each.globals))
 
 
 def _is_signed(source: Path) -> bool:

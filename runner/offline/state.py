@@ -81,7 +81,7 @@ def state_in(file: Path, wanted: Wanted) -> State:
         held, outside = _under(held, wanted.key, file.name)
     tensors = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
     rest = {str(name): described(value) for name, value in held.items() if not isinstance(value, Tensor)}
-    if rest and not wanted.tensors_only:
+    if rest and (not wanted.tensors_only or any(map(is_state, held.values()))):
         raise _more_than_tensors(file, held, rest, wanted)
     _require_fit(file, held)
     if not tensors:
@@ -100,9 +100,10 @@ def _under(held: Mapping[str, Any], key: str, file: str) -> tuple[Mapping[str, A
 
 def _more_than_tensors(file: Path, held: Mapping[str, Any], rest: Mapping[str, str], wanted: Wanted) -> CannotConvert:
     """The error, with the way out that fits: the state dict inside, or only the tensors."""
-    if any(is_state(value) for value in held.values()):
-        return CannotConvert(f"{file.name} is no state dict by itself; it holds {_listed(held)}", hint=_keys(held))
     where = f"`{wanted.key}` of {file.name}" if wanted.key is not None else file.name
+    if any(is_state(value) for value in held.values()):
+        hint = _keys(held) if wanted.key is None else "load it, and save the state_dict() alone"
+        return CannotConvert(f"{where} is no state dict by itself; it holds {_listed(held)}", hint=hint)
     named = ", ".join(f"{name} ({what})" for name, what in _some(rest.items()))
     return CannotConvert(f"{where} holds more than tensors: {named}", hint="`--tensors-only` leaves that out")
 

@@ -63,6 +63,14 @@ def test_what_is_no_tensor_is_left_out_only_where_that_is_wanted(tmp_path):
     assert (list(found.tensors), set(found.left_out)) == (["w"], {"epoch", "empty", "note"})
 
 
+def test_weights_inside_are_never_left_out_for_what_lies_beside_them(tmp_path):
+    message, hint = refusal(tmp_path, {"model": {"w": WEIGHT}, "scale": WEIGHT}, tensors_only=True)
+    assert message.startswith("m.pt is no state dict by itself; it holds model (a state dict of 1 tensor)")
+    assert hint == "`--key model` takes that part alone"
+    message, _ = refusal(tmp_path, {"all": {"model": {"w": WEIGHT}}}, key="all")
+    assert message == "`all` of m.pt is no state dict by itself; it holds model (a state dict of 1 tensor)"
+
+
 def test_a_tensor_that_does_not_fit_is_never_left_out(tmp_path):
     message, _ = refusal(tmp_path, {"w": WEIGHT, "spectrum": WEIGHT + 1j}, tensors_only=True)
     assert message == "safetensors cannot hold m.pt: spectrum is of type complex64, which not every safetensors reads"
