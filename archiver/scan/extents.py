@@ -114,9 +114,9 @@ def unpacked(extent: Extent, name: str) -> Iterator[bytes]:
     return _PACKED[name][1](at_offset(extent.fd, extent.offset, extent.length))
 
 
-def bytes_of_text(extent: Extent) -> Iterator[bytes]:
-    """The bytes that a pickle has written as text, a letter for each: UTF-8 in the file."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
+def bytes_of_text(extent: Extent, encoding: str) -> Iterator[bytes]:
+    """The bytes that a pickle has written as text, a letter for each."""
+    decoder = codecs.getincrementaldecoder(encoding)()
     for chunk in at_offset(extent.fd, extent.offset, extent.length):
         yield decoder.decode(chunk).encode("latin-1")
 

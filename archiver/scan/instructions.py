@@ -43,7 +43,7 @@ class Reader:
         self._buffer = b""
         self._next = 0
         self._base = start
-        #: Bytes of the last argument that came with its length, also of those that were not kept.
+        #: Bytes of the last argument without a fixed length, also of those that were not kept.
         self.counted = 0
 
     @property
@@ -69,13 +69,14 @@ class Reader:
 
     def line(self) -> bytes:
         """Up to the next line feed, its beginning if it is long, and past it. Raises Broken where there is none."""
-        kept = b""
+        kept, start = b"", self.at
         while (end := self._buffer.find(b"\n", self._next)) < 0:
             kept = (kept + self._buffer[self._next :])[: LONGEST + 1]
             self._next = len(self._buffer)
             self._fill(1)
         kept += self._buffer[self._next : end]
         self._next = end + 1
+        self.counted = self.at - start
         return kept[: LONGEST + 1]
 
     def _fill(self, count: int) -> None:

@@ -133,10 +133,10 @@ class _Look:
             return [deep]
         place = self.place.inside(f"bytes at {value.start}", is_allowed)
         extent = Extent(self.extent.fd, self.extent.offset + value.start, value.length)
-        if not value.as_text:
+        if value.encoding == "latin-1":
             return look(place, extent, self.budget)
         self.budget.pay_unpacked(value.length)
-        with spooled(bytes_of_text(extent)) as copy:
+        with spooled(bytes_of_text(extent, value.encoding)) as copy:
             return look(place, copy, self.budget)
 
     def _starts(self) -> Iterator[int]:

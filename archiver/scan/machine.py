@@ -12,6 +12,7 @@ mappings, objects asked of the loader that are no storages.
 from __future__ import annotations
 
 import codecs
+import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,11 +43,11 @@ class Refusal:
 
 
 class Held(NamedTuple):
-    """Bytes that a pickle holds as a value: `start` and `length` in the file, `as_text` where each is a letter."""
+    """Bytes that a pickle holds as a value: `start` and `length` in the file; `encoding`: of each, as a letter."""
 
     start: int
     length: int
-    as_text: bool
+    encoding: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,21 @@ class _Value(NamedTuple):
 #: Allowed functions that return nothing whose state could be set.
 _STATELESS = ("_codecs.encode", "torch.serialization._get_layout")
 _MAPPINGS = ("collections.OrderedDict", "collections.Counter")
-#: Instructions whose argument may be a file of its own → whether it is written as text: before protocol 3, bytes are.
+#: Instructions whose argument may be a file of its own → the encoding, where bytes are written as text, a letter for
+#: each: before protocol 3 they are.
 _HOLDS = {
-    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), False),
-    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), True),
+    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), "latin-1"),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), "utf-8"),
+    "UNICODE": "raw-unicode-escape",
 }
-#: How pickles and zips begin, and the fewest bytes in which one can do anything.
-_BEGINNINGS = (*(bytes([0x80, protocol]) for protocol in range(6)), b"PK\x03\x04")
+#: How pickles, zips and compressed files begin; before protocol 2 pickles have no mark, but lines that import.
+_BEGINNINGS = (
+    *(bytes([0x80, protocol]) for protocol in range(6)),
+    *(b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"),
+    *(b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"),
+)
+_IMPORTS = re.compile(rb"(?:^|[\n(\]})0])[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
+#: The fewest bytes in which one can do anything.
 _LEAST = 12
 #: Instruction → what it puts onto the stack, whatever its argument is.
 _PLAIN = {
@@ -373,9 +382,11 @@ def follow(reader: Reader, most: int, allows: Gate = is_allowed) -> Pickle:
 
 
 def _may_be_more(name: str, argument: bytes) -> bool:
-    """Whether a value begins as a pickle or a zip does."""
-    start = argument.replace(b"\xc2\x80", b"\x80", 1) if _HOLDS[name] else argument
-    return len(argument) >= _LEAST and start.startswith(_BEGINNINGS)
+    """Whether a value begins as a pickle, a zip or a compressed file does."""
+    if len(argument) < _LEAST:
+        return False
+    start = argument.decode(_HOLDS[name], "ignore").encode("latin-1", "ignore")
+    return start.startswith(_BEGINNINGS) or _IMPORTS.search(start) is not None
 
 
 def _renamed(module: str, name: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import lzma
 import pickle
@@ -56,8 +57,14 @@ def test_a_pickle_behind_an_odd_beginning_is_found(data):
     assert names(looked(data)) == ["file.bin: posix.system"]
 
 
-@pytest.mark.parametrize("protocol", range(2, 6))
-@pytest.mark.parametrize("inner", [EVIL, OLD, zipped({"m/data.pkl": EVIL}), pickle.dumps({"more": EVIL}, 4)])
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize(
+    "inner",
+    [
+        *(EVIL, OLD, PAYLOADS["os.system, protocol 0"][0], gzip.compress(EVIL), zlib.compress(EVIL)),
+        *(zipped({"m/data.pkl": EVIL}), pickle.dumps({"more": EVIL}, 4), pickle.dumps({"more": [OLD]}, 0)),
+    ],
+)
 def test_a_pickle_that_another_one_holds_as_bytes_is_found(protocol, inner):
     told = names(looked(pickle.dumps({"tokenizer": inner, "count": 3}, protocol), "extra.pkl"))
     assert [each for each in told if "!bytes at" in each and "posix.system" in each]
@@ -69,6 +76,13 @@ def test_bytes_in_a_checkpoint_of_torch_are_looked_at_too():
         found = looked(saved({"w": torch.ones(2), "tokenizer": EVIL}, pickle_protocol=protocol), "m.pt")
         assert [each.split("!")[1] for each in names(found)] == ["archive/data.pkl"]
         assert found[0].verdict == "refused"
+
+
+def test_a_list_of_words_is_looked_at_in_no_time_and_is_no_reason_to_refuse():
+    words = [f"c{number}ontaining words\n" for number in range(1000)] + ["cat\ndog\nmouse\n", "(cat\ndog\n)"]
+    for protocol in range(6):
+        found = looked(pickle.dumps(words, protocol), "vocab.pkl", Budget(entries=10))
+        assert found[0].verdict in ("plain", "safe")
 
 
 def test_bytes_that_are_a_harmless_pickle_are_no_reason_to_refuse():
