@@ -51,7 +51,13 @@ def unfit(name: object, value: object) -> str | None:
         "has no data (meta)": value.is_meta,
         f"is of type {_short(value.dtype)}, which not every safetensors reads": value.dtype not in _TYPES,
     }
-    return next((problem for problem, holds in problems.items() if holds), None)
+    problem = next((problem for problem, holds in problems.items() if holds), None)
+    return problem or ("repeats its memory (expanded)" if _is_expanded(value) else None)
+
+
+def _is_expanded(tensor: Tensor) -> bool:
+    """Whether it is larger than what was saved of it: a file of some bytes may claim any size so."""
+    return tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
 
 
 def described(value: object) -> str:

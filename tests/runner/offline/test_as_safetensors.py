@@ -75,6 +75,7 @@ def test_whatever_shares_memory_and_lies_however_comes_back_bit_for_bit(tmp_path
         ("a", BASE + 1j, "is of type complex64, which not every safetensors reads"),
         ("a", torch.eye(2).to_sparse(), "is sparse (sparse_coo)"),
         ("a", torch.empty(2, device="meta"), "has no data (meta)"),
+        ("a", torch.ones(1).expand(1 << 40), "repeats its memory (expanded)"),
     ],
 )
 def test_what_does_not_fit_is_told_with_the_reason(name, value, why):
