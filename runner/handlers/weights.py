@@ -183,27 +183,39 @@ def read_state(checkpoint: Path) -> Mapping[str, Any] | nn.Module:
     Raises CannotLoad for a pickle that holds more than the allow-list has, and for anything but a mapping.
     """
     if checkpoint.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(checkpoint)
-    state = _unpickled(checkpoint)
-    if not isinstance(state, Mapping | nn.Module):
-        raise CannotLoad(f"{checkpoint.name} holds a {type(state).__name__}, not a state dict")
-    return state
-
-
-def _unpickled(checkpoint: Path) -> Any:
-    # Files from before torch 1.6 are bare pickles, which cannot be mapped.
-    mapped = zipfile.is_zipfile(checkpoint)
+        return _stored(checkpoint)
     try:
-        return torch.load(checkpoint, map_location="cpu", mmap=mapped, weights_only=True)
+        state = unpickled(checkpoint)
     except pickle.UnpicklingError as error:
         if _is_gated():
             raise CannotLoad(
                 f"{checkpoint.name} holds more than tensors, and unpickling it could run any code. Save its "
                 "state_dict(), or serve it with --trust if you know where it comes from"
             ) from error
-    return torch.load(checkpoint, map_location="cpu", mmap=mapped, weights_only=False)
+        state = unpickled(checkpoint, by_list=False)
+    if not isinstance(state, Mapping | nn.Module):
+        raise CannotLoad(f"{checkpoint.name} holds a {type(state).__name__}, not a state dict")
+    return state
+
+
+def unpickled(checkpoint: Path, *, by_list: bool = True) -> Any:
+    """What torch.save put into the file, its tensors mapped. `by_list`: torch's weights_only list alone counts,
+    whoever trusts the file; pickle.UnpicklingError is what it refuses."""
+    # Files from before torch 1.6 are bare pickles, which cannot be mapped.
+    mapped = zipfile.is_zipfile(checkpoint)
+    return torch.load(checkpoint, map_location="cpu", mmap=mapped, weights_only=by_list)
+
+
+def _stored(checkpoint: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file; one that is stored under another name (tied weights) has both, as
+    `safetensors.torch.save_model` notes them in the metadata."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    state: dict[str, Any] = load_file(checkpoint)
+    with safe_open(checkpoint, framework="pt") as file:
+        said = file.metadata() or {}
+    return {**{alias: state[name] for alias, name in said.items() if name in state and alias != "format"}, **state}
 
 
 def build(model_class: type[nn.Module], state: Mapping[str, Any]) -> tuple[nn.Module, str]:
