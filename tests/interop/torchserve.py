@@ -123,13 +123,13 @@ def wait_until_healthy(server: subprocess.Popen[bytes], port: int, folder: Path)
 
 
 def healthy(port: int, keys: Path) -> bool:
-    """`keys`: its key file, which is there where it checks keys."""
+    """`keys`: its key file, which is there where it checks keys; at first it is empty."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    key = json.loads(keys.read_text())["inference"]["key"] if keys.exists() else ""
     try:
+        key = json.loads(keys.read_text())["inference"]["key"] if keys.exists() else ""
         connection.request("GET", "/ping", headers={"Authorization": f"Bearer {key}"})
         return b"Healthy" in connection.getresponse().read()
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, json.JSONDecodeError):
         return False
     finally:
         connection.close()

@@ -128,7 +128,7 @@ def test_a_crop_is_torchvisions_pixel_for_pixel(size):
     picture = noise(*size)
     pixels = numpy.asarray(picture)
     height, width = pixels.shape[:2]
-    # torchvision: what is missing is black, the smaller half of it first; then the middle, its corner rounded to even.
+    # What is missing is black, the smaller half of it first; then the middle, its corner rounded to even.
     missing = [(max(0, 5 - side) // 2, (max(0, 5 - side) + 1) // 2) for side in (height, width)]
     padded = numpy.pad(pixels, [*missing, (0, 0)])
     top, left = (round((side - 5) / 2) for side in padded.shape[:2])
