@@ -66,7 +66,9 @@ TABLE: dict[str, _Row] = {
     "duplicate-version": _Row(
         409, "ConflictStatusException", "Model version {version} is already registered for model {model}"
     ),
-    "load-failed": _Row(500, "InternalServerException", "Failed to start workers for model {model}: {reason}"),
+    "load-failed": _Row(
+        500, "InternalServerException", "Failed to start workers for model {model} version: {version}: {reason}"
+    ),
     "clean-up": _Row(408, "RequestTimeoutException", "Timed out while cleaning resources: {model}"),
     "not-local": _Row(
         403,
