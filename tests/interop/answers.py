@@ -10,6 +10,7 @@ import httpx
 OF_ONE_ANSWER = {"content-length", "connection", "date", "transfer-encoding"}
 #: Headers of every answer there and none here, and the other way round; also in docs/torchserve.md.
 NOT_SENT = {"pragma": "no-cache", "cache-control": "answers of a POST are not kept", "expires": "the same"}
+NOT_SENT |= {"ts_stream_next": "chunks say it themselves"}
 ADDED = {"retry-after": "when to try again after a 503", "allow": "what a 405 would take"}
 
 

@@ -32,7 +32,7 @@ ARCHIVES = {
     ),
     "service": ("--handler", "service_handler.py", "--serialized-file", "net.pth", "--model-file", "net.py"),
     "zipped": ("--handler", "zipped_handler", "--serialized-file", "net.pth", "--extra-files", "models.zip"),
-    "function": ("--handler", "function_handler.py:entry_point_function_name", "--serialized-file", "traced.pt"),
+    "function": ("--handler", "function_handler:entry_point_function_name", "--serialized-file", "traced.pt"),
     "overriding": (
         *("--handler", "overriding_handler.py", "--serialized-file", "net.pth", "--model-file", "net.py"),
         *("--extra-files", "index_to_name.json", "--archive-format", "zip-store"),
@@ -76,6 +76,8 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/explanations/context", {"data": {"question": "headers"}}),
     ("POST", "/predictions/context", {"data": {"question": "fields"}, "files": {"a": b"1", "b": ("b.json", b"[1]")}}),
     ("POST", "/predictions/context", {"content": b'{"question": "fields", "n": 1}', "headers": JSON}),
+    ("POST", "/invocations?model_name=context&question=fields&n=1", ROW),
+    ("POST", "/models/context/invoke?question=fields", {"data": {"more": "x"}}),
     ("POST", "/predictions/packaged", {"content": b"Hello", "headers": {"content-type": "text/plain"}}),
 ]
 

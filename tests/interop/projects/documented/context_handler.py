@@ -36,16 +36,16 @@ class Said:
         raise MemoryError("too much")
 
     def cuda(self, row, context):
-        raise RuntimeError("CUDA error: device-side assert triggered")
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
 
     def unserialisable(self, row, context):
-        return {"set": {1}}
+        return {"no": object()}
 
     def fields(self, row, context):
         return {name: type(value).__name__ for name, value in sorted(row.items())}
 
     def headers(self, row, context):
-        names = ("content-type", "url_path", "explain", "x-mine", "nothing")
+        names = ("Content-Type", "url_path", "explain", "x-mine", "nothing")
         told = context.get_all_request_header(0)
         return [[name, context.get_request_header(0, name), told.get(name)] for name in names]
 
