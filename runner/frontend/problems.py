@@ -80,6 +80,11 @@ TABLE: dict[str, _Row] = {
         "InvalidKeyException",
         "Token Authorization failed. Token either incorrect, expired, or not provided correctly",
     ),
+    "api-token": _Row(
+        400,
+        "InvalidKeyException",
+        "Token Authentication failed. Token either incorrect, expired, or not provided correctly",
+    ),
     "server-fault": _Row(500, "InternalServerException", "{reason}"),
     "bad-request": _Row(400, "BadRequestException", "{reason}"),
     "too-large": _Row(

@@ -42,6 +42,12 @@ class Doubles(BaseHandler):
     def preprocess(self, data):
         return torch.tensor([float(row["body"]) for row in data])
 """
+HANDLERS["described"] = """
+from ts.torch_handler.base_handler import BaseHandler
+class Described(BaseHandler):
+    def initialize(self, context): self.initialized = True
+    def describe_handle(self): return {"classes": ["a", "b"]}
+"""
 #: Functions and specs of workflows; `m` is the model of that name.
 FUNCTIONS = """
 def before(data, context): return data and [row["body"] for row in data]
@@ -66,6 +72,7 @@ TENSOR = {
     "content": b'{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}]}',
     "headers": {"content-type": "application/json"},
 }
+FIFTH = {"json": {"url": "m.mar", "model_name": "fifth", "initial_workers": 1, "synchronous": True}}
 
 #: Address, method, path, request; in this order, for some change what is served.
 CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
@@ -91,6 +98,8 @@ CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
     (INFERENCE, "POST", "/predictions/m", {"files": {"body": b"hi"}}),
     (INFERENCE, "POST", "/predictions/m", {"content": b"x" * (LARGEST + 1)}),
     (INFERENCE, "POST", "/explanations/m", TEXT),
+    (INFERENCE, "POST", "/explanations/m/1.0", TEXT),
+    (INFERENCE, "POST", "/explanations/based", {"content": b"21", "headers": {"content-type": "text/plain"}}),
     (INFERENCE, "POST", "/explanations/nobody", TEXT),
     (INFERENCE, "POST", "/m/predict", TEXT),
     (INFERENCE, "POST", "/m/1.0/predict", TEXT),
@@ -104,14 +113,22 @@ CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
     (INFERENCE, "GET", "/v2/health/live", {}),
     (INFERENCE, "GET", "/v2/health/ready", {}),
     (INFERENCE, "POST", "/v2/models/nobody/infer", TENSOR),
+    (INFERENCE, "POST", "/v2/models/m/explain", TENSOR),
+    (INFERENCE, "GET", "/v2", {}),
     (INFERENCE, "GET", "/models", {}),
     (INFERENCE, "GET", "/nothing", {}),
+    (INFERENCE, "GET", "/api-description", {}),
+    (INFERENCE, "OPTIONS", "/", {}),
     (INFERENCE, "POST", "/ping", {}),
     (MANAGEMENT, "GET", "/models", {}),
     (MANAGEMENT, "GET", "/models?limit=1", {}),
     (MANAGEMENT, "GET", "/models?limit=x", {}),
+    (MANAGEMENT, "GET", "/models?limit=2&next_page_token=2", {}),
+    (MANAGEMENT, "GET", "/models?limit=1000&next_page_token=999", {}),
     (MANAGEMENT, "GET", "/models/m", {}),
+    (MANAGEMENT, "GET", "/models/m/1.0", {}),
     (MANAGEMENT, "GET", "/models/m/all", {}),
+    (MANAGEMENT, "GET", "/models/described?customized=true", {}),
     (MANAGEMENT, "GET", "/models/m/9.9", {}),
     (MANAGEMENT, "GET", "/models/nobody", {}),
     (MANAGEMENT, "POST", "/models", {}),
@@ -122,6 +139,11 @@ CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
     (MANAGEMENT, "POST", "/models?url=m.mar&model_name=third&initial_workers=0", {}),
     (INFERENCE, "POST", "/predictions/third", TEXT),
     (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&batch_size=many&initial_workers=0", {}),
+    (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&runtime=lsp2", {}),
+    (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&handler=none&initial_workers=1", {}),
+    (MANAGEMENT, "POST", "/models?", FIFTH),
+    (MANAGEMENT, "PUT", "/models/fifth/1.0?min_worker=1&max_worker=2&synchronous=true", {}),
+    (MANAGEMENT, "DELETE", "/models/fifth", {}),
     (MANAGEMENT, "PUT", "/models/second?min_worker=2&synchronous=true", {}),
     (MANAGEMENT, "PUT", "/models/second?min_worker=3&max_worker=1", {}),
     (MANAGEMENT, "PUT", "/models/nobody?min_worker=1", {}),
@@ -134,6 +156,7 @@ CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
     (MANAGEMENT, "DELETE", "/models/nobody", {}),
     (MANAGEMENT, "PATCH", "/models/m", {}),
     (MANAGEMENT, "OPTIONS", "/models/m", {}),
+    (MANAGEMENT, "OPTIONS", "/", {}),
     (MANAGEMENT, "GET", "/predictions/m", {}),
     (MANAGEMENT, "GET", "/v1/models/m", {}),
     (MANAGEMENT, "GET", "/v1/models/nobody", {}),
@@ -171,6 +194,15 @@ DIFFERENT = {
     (INFERENCE, "POST", "/predictions/m", '{"a":'): "a malformed JSON body is 400",
     (INFERENCE, "POST", "/predictions/third", "hi"): "the reason of the 503 is told",
     (INFERENCE, "POST", "/v2/models/m/infer", TENSOR["content"].decode()): "a plain answer is wrapped",
+    (INFERENCE, "POST", "/v2/models/m/explain", TENSOR["content"].decode()): "a plain answer is wrapped",
+    (INFERENCE, "POST", "/explanations/based", "21"): "a handler that cannot explain says so",
+    (INFERENCE, "GET", "/v2", ""): "the Open Inference Protocol is always there",
+    (INFERENCE, "GET", "/api-description", ""): "OpenAPI 3.1, with every route",
+    (INFERENCE, "OPTIONS", "/", ""): "OpenAPI 3.1, with every route",
+    (MANAGEMENT, "OPTIONS", "/", ""): "OpenAPI 3.1, with every route",
+    (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&handler=none&initial_workers=1", ""): (
+        "the reason is told, too"
+    ),
     (INFERENCE, "POST", "/ping", ""): "health is read with GET",
     (MANAGEMENT, "GET", "/models?limit=x", ""): "parameters that are no numbers are 400",
     (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&batch_size=many&initial_workers=0", ""): (
@@ -227,7 +259,7 @@ def wait_for_workers(ports: list[int]) -> None:
         while (
             httpx.post(f"http://127.0.0.1:{ports[0]}/predictions/{name}", content=b"1", timeout=60).status_code == 503
         ):
-            if name in ("raises", "short") or time.monotonic() > deadline:
+            if name in ("raises", "short", "described") or time.monotonic() > deadline:
                 break
 
 
