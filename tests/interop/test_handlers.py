@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -13,13 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import torch
 
 from tests.e2e.servers import running_server
 from tests.interop.answers import asked, differing
-from tests.interop.torchserve import TorchServe, free_ports, installed, properties
+from tests.interop.torchserve import TorchServe, free_ports, installed, properties, wait_for_worker
 
 pytestmark = pytest.mark.interop
 
@@ -129,14 +127,6 @@ def packed(torchserve: TorchServe, folder: Path) -> Path:
         common = ("--model-name", name, "--version", "1.0", "--export-path", str(store))
         torchserve.archiver(*common, *flags, folder=project)
     return store
-
-
-def wait_for_worker(url: str) -> None:
-    """TorchServe is healthy before its workers are READY."""
-    deadline = time.monotonic() + 120
-    while [each["status"] for each in httpx.get(url, timeout=60).json()[0]["workers"]] != ["READY"]:
-        assert time.monotonic() < deadline, url
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize(("method", "path", "request_"), CALLS)

@@ -9,11 +9,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.projects import command
@@ -120,6 +122,14 @@ def wait_until_healthy(server: subprocess.Popen[bytes], port: int, folder: Path)
             server.wait(0.2)
         except subprocess.TimeoutExpired:
             continue
+
+
+def wait_for_worker(url: str) -> None:
+    """Until the one worker of a model is READY, by its description at `url`; TorchServe is healthy before it is."""
+    deadline = time.monotonic() + START_LIMIT
+    while [each["status"] for each in httpx.get(url, timeout=60).json()[0]["workers"]] != ["READY"]:
+        assert time.monotonic() < deadline, url
+        time.sleep(0.2)
 
 
 def healthy(port: int, keys: Path) -> bool:
