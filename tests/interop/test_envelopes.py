@@ -29,8 +29,8 @@ CALLS = {
     ],
     "kserve": [
         ("/v1/models/m:predict", {"content": b'{"instances": [[1, 2], {"data": 3}, {"a": 4}]}', "headers": JSON}),
-        ("/v1/models/m:predict", {"content": b'{"other": 1}', "headers": JSON}),
         ("/v1/models/m:explain", {"content": b'{"instances": [1]}', "headers": JSON}),
+        ("/v1/models/m:predict", {"content": b'{"instances": [1]}'}),
     ],
     "kservev2": [("/v2/models/m/infer", {"content": TENSOR, "headers": JSON})],
 }
