@@ -15,6 +15,6 @@ if _SWITCH in os.environ:
     import grpc
 else:
     os.environ[_SWITCH] = "0"
-    import grpc
+    import grpc  # noqa: F401
 
     del os.environ[_SWITCH]
