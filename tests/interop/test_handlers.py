@@ -8,16 +8,14 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.e2e.servers import running_server
 from tests.interop.answers import asked, differing
-from tests.interop.torchserve import TorchServe, free_ports, installed, properties, wait_for_worker
+from tests.interop.torchserve import TorchServe, both_serving, installed, wait_for_worker
 
 pytestmark = pytest.mark.interop
 
@@ -87,16 +85,10 @@ def both(tmp_path_factory) -> Iterator[tuple[str, str]]:
     folder = tmp_path_factory.mktemp("documented")
     store = packed(torchserve, folder)
     more = "default_workers_per_model=1\nenable_model_api=true\n"
-    files = [f"{name}.mar" for name in ARCHIVES]
-    (folder / "ours.properties").write_text(properties(ports := free_ports(5)) + more)
-    named = ",".join(f"{name}={name}.mar" for name in ARCHIVES)
-    options = ["--ts-config", str(folder / "ours.properties"), "--model-store", str(store), "--models", named]
-    with ExitStack() as running:
-        theirs = running.enter_context(torchserve.serving(store, files, folder, more))
-        running.enter_context(running_server(*options, cache=folder / "cache", port=None))
+    with both_serving(torchserve, store, ARCHIVES, folder, more) as (theirs, ours):
         for name in ARCHIVES:
             wait_for_worker(f"http://127.0.0.1:{theirs[1]}/models/{name}")
-        yield f"http://127.0.0.1:{theirs[0]}", f"http://127.0.0.1:{ports[0]}"
+        yield f"http://127.0.0.1:{theirs[0]}", f"http://127.0.0.1:{ours[0]}"
 
 
 def packed(torchserve: TorchServe, folder: Path) -> Path:

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.e2e.servers import Server, running_server
 from tests.interop.answers import asked, differing
-from tests.interop.torchserve import free_ports, installed, properties
+from tests.interop.torchserve import both_serving, installed
 
 pytestmark = pytest.mark.interop
 
@@ -225,7 +223,7 @@ OWN_VALUES = {"workers", "jobQueueStatus"}
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory) -> Iterator[tuple[list[str], list[str], Server]]:
+def both(tmp_path_factory) -> Iterator[tuple[list[str], list[str]]]:
     """The three addresses of TorchServe and of ours, with the same archives."""
     torchserve = installed()
     folder = tmp_path_factory.mktemp("routes")
@@ -237,15 +235,9 @@ def both(tmp_path_factory) -> Iterator[tuple[list[str], list[str], Server]]:
         torchserve.workflow_archiver(*flags, "--export-path", str(store), folder=folder)
     more = "default_workers_per_model=1\nenable_model_api=true\nmetrics_mode=prometheus\n"
     more += f"max_request_size={LARGEST}\n"
-    files = [f"{name}.mar" for name in HANDLERS]
-    (folder / "ours.properties").write_text(properties(ports := free_ports(5)) + more)
-    named = ",".join(f"{name}={name}.mar" for name in HANDLERS)
-    options = ["--ts-config", str(folder / "ours.properties"), "--model-store", str(store), "--models", named]
-    with ExitStack() as running:
-        theirs = running.enter_context(torchserve.serving(store, files, folder, more))
-        server = running.enter_context(running_server(*options, cache=folder / "cache", port=None))
+    with both_serving(torchserve, store, HANDLERS, folder, more) as (theirs, ours):
         wait_for_workers(theirs)
-        yield addresses(theirs), addresses(ports), server
+        yield addresses(theirs), addresses(ours)
 
 
 def addresses(ports: list[int]) -> list[str]:
@@ -264,7 +256,7 @@ def wait_for_workers(ports: list[int]) -> None:
 
 
 def test_every_route_answers_as_torchserve_does_but_for_what_is_listed(both) -> None:
-    theirs, ours, _ = both
+    theirs, ours = both
     found = set()
     unlisted = []
     for which, method, path, request in CALLS:

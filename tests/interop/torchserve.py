@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from tests.e2e.projects import command
+from tests.e2e.servers import running_server
 
 #: inference, management, metrics, gRPC inference, gRPC management
 PORTS = 5
@@ -81,6 +82,21 @@ class TorchServe:
         finally:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+
+
+@contextmanager
+def both_serving(
+    torchserve: TorchServe, store: Path, names: Iterable[str], folder: Path, more: str
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The real one and ours, each with these archives of the store and this config; their ports."""
+    (folder / "ours.properties").write_text(properties(ports := free_ports(PORTS)) + more)
+    named = ",".join(f"{name}={name}.mar" for name in names)
+    options = ["--ts-config", folder / "ours.properties", "--model-store", store, "--models", named]
+    with (
+        torchserve.serving(store, [f"{name}.mar" for name in names], folder, more) as theirs,
+        running_server(*options, cache=folder / "cache", port=None),
+    ):
+        yield theirs, ports
 
 
 def installed() -> TorchServe:

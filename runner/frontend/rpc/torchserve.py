@@ -47,19 +47,19 @@ class InferenceAPIsService:
 
     async def StreamPredictions2(self, requests: AsyncIterator[Any], context: Context) -> None:
         """One request after the other; an error is a message of the stream, which goes on. When the client has no
-        more, its sequences are over."""
-        begun: dict[tuple[str, str, str], None] = {}
+        more, the sequence that it began with is over."""
+        first: Any = None
         async for request in requests:
-            begun[request.model_name, request.model_version, request.sequence_id] = None
+            first = first or request
             try:
                 await self.StreamPredictions(request, context)
             except Refused as refused:
                 response = _response(request, b"")
                 response.status.code, response.status.message = refused.code.value[0], refused.words
                 await context.write(response)
-        for model, version, sequence in begun:
-            with suppress(Refused):
-                self._caller.target(model, version).model.end_sequence(sequence)
+        with suppress(Refused):
+            if first is not None and first.sequence_id:
+                self._caller.target(first.model_name, first.model_version).model.end_sequence(first.sequence_id)
 
     def _row(self, request: Any, context: Context) -> Any:
         sequence = {"ts_request_sequence_id": request.sequence_id} if request.HasField("sequence_id") else {}

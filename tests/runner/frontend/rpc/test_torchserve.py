@@ -106,6 +106,17 @@ async def test_both_ways_each_request_is_answered_and_an_error_ends_only_its_own
     assert answers[1].status.message == "Model not found: x"
 
 
+@in_loop
+async def test_the_end_of_a_stream_makes_room_for_another_sequence() -> None:
+    async with serving(sequenceBatching=True, maxNumSequence=1, maxWorkers=1, batchSize=1) as client:
+        codes = []
+        for name in ("s", "t"):
+            request = predict(data=b"1")
+            request.sequence_id = name
+            codes += [answer.status.code async for answer in client.method(STREAM_2)(iter([request, request]))]
+    assert codes == [0, 0, 0, 0]
+
+
 STARTS_A_PROCESS = """
 import asyncio, os
 import runner.frontend.rpc.server, grpc
