@@ -30,6 +30,9 @@ from runner.handlers.compiled import is_compiled, load_compiled
 from runner.handlers.errors import CannotLoad
 from runner.handlers.modules import classes_defined_in, import_file
 
+#: What to do where an archive's files do not make a model.
+_BY_HAND = "build the model in the handler: in load_model(), or in initialize() of a BaseHandler"
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -62,7 +65,7 @@ def load_model(
     elif checkpoint is not None:
         module, origin = from_checkpoint(checkpoint, device, compiled=compiled)
     else:
-        raise CannotLoad("the archive has neither a checkpoint nor a model file; define load_model() in the handler")
+        raise CannotLoad(f"the archive has neither a checkpoint nor a model file; {_BY_HAND}")
     return placed(module, device) if isinstance(module, nn.Module) else module, origin
 
 
@@ -101,13 +104,13 @@ def from_checkpoint(checkpoint: Path, device: torch.device, *, compiled: bool = 
     if is_torchscript(checkpoint):
         return load_torchscript(checkpoint, device), Origin(checkpoint.name, "TorchScript", "loaded")
     if checkpoint.suffix == ".onnx":
-        raise CannotLoad(f"{checkpoint.name}: define load_model() in the handler to open an ONNX model")
+        raise CannotLoad(f"{checkpoint.name} is an ONNX model; {_BY_HAND}")
     state = read_state(checkpoint)
     if isinstance(state, nn.Module):
         return state, Origin(checkpoint.name, "pickled module", "unpickled")
     raise CannotLoad(
         f"{checkpoint.name} holds weights alone: pack the file with their nn.Module class too (--model-file), "
-        "or define load_model() in the handler"
+        f"or {_BY_HAND}"
     )
 
 
@@ -121,7 +124,7 @@ def model_class_in(file: Path) -> type[nn.Module]:
     problem = "needs arguments to be built" if len(classes) == 1 else "is not one class that needs no arguments"
     raise CannotLoad(
         f"{file.name} must define one nn.Module class that can be built without arguments; found: {names} "
-        f"({problem}). Define load_model() in the handler to build it there"
+        f"({problem}). Or {_BY_HAND}"
     )
 
 
