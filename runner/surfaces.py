@@ -97,8 +97,8 @@ class Surfaces:
         return Actions(self._control, store, allowed=allowed, registers=registers, downloads=downloads)
 
     def _downloads(self, store: Path | None) -> Downloads | None:
-        allowed = self._settings.allowed_urls
-        return Downloads(store, allowed) if store is not None and allowed else None
+        allowed, private = self._settings.allowed_urls, self._settings.private_urls
+        return Downloads(store, allowed, private) if store is not None and (allowed or private) else None
 
     def _workflow_actions(self, *, allowed: bool) -> WorkflowActions:
         store = self._settings.workflow_store or self._settings.model_store
