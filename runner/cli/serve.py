@@ -342,7 +342,7 @@ def _confinement(memory: str | None, files: int | None, sandbox: bool, readable:
         raise UsageError("--sandbox-read widens a sandbox", hint="--sandbox --sandbox-read PATH")
     limit = 0 if memory is None else bytes_of(memory, "--worker-memory 4GB")
     if memory is not None and not limit:
-        raise UsageError("no worker has no memory", hint="--worker-memory 4GB")
+        raise UsageError("a worker needs memory", hint="--worker-memory 4GB")
     return Confinement(limit, files or 0, sandbox, [str(path.absolute()) for path in readable])
 
 

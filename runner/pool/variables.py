@@ -40,7 +40,7 @@ INSTALLERS = ("PIP_*", "NETRC")
 _SECRET_WORDS = frozenset(
     {
         *("TOKEN", "TOKENS", "SECRET", "SECRETS", "KEY", "KEYS", "APIKEY", "PASSWORD", "PASSWORDS", "PASSWD", "PASS"),
-        *("PASSPHRASE", "PWD", "CREDENTIAL", "CREDENTIALS", "AUTH", "PRIVATE"),
+        *("PASSPHRASE", "CREDENTIAL", "CREDENTIALS", "AUTH", "PRIVATE"),
     }
 )
 _PASSWORD_IN_ADDRESS = re.compile(r"://[^/@\s]*:[^/@\s]+@")

@@ -311,8 +311,9 @@ class _Reading:
         if file is not None and key is not None:
             return Certificate(file, key)
         wanted = [name for name in _ADDRESSES if self._value(name, str, "").startswith("https:")]
+        wanted += ["enable_grpc_ssl"] if self._flag("enable_grpc_ssl") else []
         if wanted and not self.findings:
-            message = "https needs certificate_file and private_key_file, both PEM"
+            message = "TLS needs certificate_file and private_key_file, both PEM"
             if "keystore" in self._properties:
                 message += f"; a keystore is not read: {_INSTEAD['keystore']}"
             self._wrong(self._properties[wanted[0]], message)

@@ -41,6 +41,10 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "dri", "kfd", "shm")
 _ACCELERATORS = "nvidia*"
 
 
+class TooLittleMemory(CannotLoad):
+    """The limit leaves none for a model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Confined:
     """What holds. `memory` in bytes and `files`: 0 for no limit; `sandbox`: in words, "" for none; `temporary`: the
@@ -62,7 +66,7 @@ class Confined:
 
 
 def confine(load: wire.Load) -> Confined:
-    """Give up what the order says. Raises CannotLoad where that leaves too little, and OSError."""
+    """Give up what the order says. Raises TooLittleMemory and OSError."""
     wanted = load.confinement
     if wanted.files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted.files, wanted.files))
@@ -79,7 +83,7 @@ def _limit_memory(limit: int) -> None:
     does the address space that a CUDA driver reserves, so a limit can be what a person means by it."""
     used = _own_memory()
     if used >= limit:
-        raise CannotLoad(
+        raise TooLittleMemory(
             f"--worker-memory is {limit / 1e9:g} GB, but a worker has {used / 1e9:.2f} GB before it loads anything"
         )
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
