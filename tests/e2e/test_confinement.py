@@ -95,7 +95,7 @@ def test_a_sandboxed_worker_has_what_it_needs_and_nothing_else(tmp_path: Path) -
     for file in (outside, allowed):
         file.write_text("ab")
     arguments = (asking(tmp_path / "m"), "--sandbox", "--sandbox-read", allowed, "--worker-files", "128")
-    with running_server(*arguments, cache=tmp_path / "cache") as server:
+    with running_server(*arguments, cache=tmp_path / "cache", variables={"TMPDIR": str(tmp_path)}) as server:
         names = {
             "outside": outside,
             "allowed": allowed,
