@@ -37,7 +37,7 @@ _SETTINGS = tuple(
 )
 #: Folders that the operator has named for libraries.
 _NAMED = ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "ROCM_PATH")
-_DEVICES = ("null", "zero", "full", "random", "urandom", "dri", "kfd", "shm")
+_DEVICES = ("null", "zero", "full", "random", "urandom", "dri", "kfd")
 _ACCELERATORS = "nvidia*"
 
 
