@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,10 @@ from archiver.cli import console
 from archiver.errors import ArchiveError, UsageError
 from archiver.pack import refuse_existing
 from runner.cli.overrides import overrides
+
+if TYPE_CHECKING:
+    from runner.tune.report import TuneReport
+    from runner.tune.run import Tune
 
 _OBJECTIVES = ("throughput", "latency", "cost")
 
@@ -141,7 +146,7 @@ def tune(
     with board() as shown:
         found = Tune(asked, shown)
         found.run()
-    _print(found, as_json)
+    _finish(found, folder, target, as_json=as_json)
 
 
 def _refuse(archive: Path, target: Path | None, *, force: bool) -> None:
@@ -153,11 +158,48 @@ def _refuse(archive: Path, target: Path | None, *, force: bool) -> None:
     refuse_existing(target, force=force)
 
 
-def _print(found, as_json):
+def _finish(found: Tune, folder: Path | None, target: Path | None, *, as_json: bool) -> None:
+    """Print first, then write: a full disk does not cost what was measured. Raises ArchiveError for exit code 1."""
+    from runner.tune.files import write
+    from runner.tune.render.rows import verdict
     from runner.tune.render.text import text
     from runner.tune.report import plain
 
+    report = found.report
     if as_json:
-        console.out_json(plain(found.report))
-    else:
-        console.out(text(found.report))
+        console.out_json(plain(report))
+    elif report.tried:
+        console.out(text(report))
+    for file in write(report, folder) if folder is not None else ():
+        console.note(f"{file}")
+    if report.chosen is None:
+        raise _nothing(report)
+    if not report.chosen.met:
+        more = "a later limit, other --batch-sizes, --workers, --precisions, or a smaller model"
+        raise ArchiveError(verdict(report), hint=f"--sla-p99 {report.chosen.reading.p99 * 1.1:.0f}ms, {more}")
+    if report.stopped is not None:
+        console.note(f"note: {report.stopped}; this is the best so far, a later run goes on from here")
+    if target is not None:
+        _write(found, target, report.chosen.yaml)
+
+
+def _nothing(report: TuneReport) -> ArchiveError:
+    """Why there is no result."""
+    failed = next((each.reason for each in report.tried if each.state == "failed"), None)
+    if report.stopped is not None:
+        return ArchiveError(f"nothing was measured: {report.stopped}")
+    if failed is not None:
+        return ArchiveError(f"no server could be measured: {failed}")
+    if report.seconds >= report.budget:
+        hint = f"a longer --budget, fewer --precisions, or --compile off; {report.state} keeps what was measured"
+        return ArchiveError(f"the budget of {report.budget:g} s was used up before a server was measured", hint=hint)
+    out = next((each.reason for each in report.tried), "there is no candidate")
+    return ArchiveError(f"no candidate is left to measure: {out}")
+
+
+def _write(found: Tune, target: Path, config: str) -> None:
+    from runner.tune.written import write
+
+    if write(found.opened, found.archive, target, config, console.progress):
+        console.note("note: the compiled code was made for other settings and left out; `archive optimize` makes it")
+    console.note(f"{target}")

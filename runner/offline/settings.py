@@ -17,8 +17,8 @@ CONFIG = "model-config.yaml"
 
 
 def config_with(text: str | None, name: str, flags: Mapping[str, Any], head: str) -> str:
-    """The config's text with `flags` over everything that it declares, also for single devices; its comments are lost,
-    `head` comes in front.
+    """The config's text with `flags` over everything that it declares, also for single devices; its comments are
+    lost, `head` comes in front.
 
     Raises InvalidInput for a config that cannot be read.
     """

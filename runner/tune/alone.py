@@ -32,8 +32,8 @@ _TRIED: Mapping[str, Any] = {"verify": {"action": "fallback"}, "pt2": {"fallback
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The archive whose variants are measured. `flags`: settings of the command line; `device` and `compiles`: its own
-    device here, and whether it declares compilation; `files`: what is sent, with content types."""
+    """The archive whose variants are measured. `flags`: settings of the command line; `device` and `compiles`: its
+    own device here, and whether it declares compilation; `files`: what is sent, with content types."""
 
     opened: Unpacked
     flags: Mapping[str, Any]

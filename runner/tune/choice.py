@@ -1,4 +1,4 @@
-"""Objective and limit → the best of what was measured, or the honest answer that nothing is within the limit. Pure."""
+"""Objective and limit → the best of what was measured, or the answer that nothing is within the limit. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ TIE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`reading`: the level at which the candidate is best. `met`: within the limit; otherwise it is the candidate that
-    came nearest to it. `equals`: candidates as good, and less simple."""
+    """`reading`: the level at which the candidate is best. `met`: within the limit; otherwise it is the candidate
+    that came nearest to it. `equals`: candidates as good, and less simple."""
 
     candidate: Candidate
     reading: Reading

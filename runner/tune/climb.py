@@ -1,5 +1,5 @@
-"""Which concurrency a candidate is measured at next: up by doubling while it pays and the limit holds, down while it is
-broken. Pure."""
+"""Which concurrency a candidate is measured at next: up by doubling while it pays and the limit holds, down while it
+is broken. Pure."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _pays(below: Reading, above: Reading) -> bool:
 
 
 def is_certainly_broken(over: int, seen: int, part: float) -> bool:
-    """Whether the p99 will be beyond the limit however fast the rest is: `over` of the requests `seen` in this part of
-    the time were, and the rest may bring half as many again as it did so far."""
+    """Whether the p99 will be beyond the limit however fast the rest is: `over` of the requests `seen` in this part
+    of the time were, and the rest may bring half as many again as it did so far."""
     expected = seen * (1 + (1 / part - 1) * 1.5)
     return over > 0.01 * expected

@@ -30,8 +30,8 @@ class Goal:
 @dataclass(frozen=True, slots=True)
 class Alone:
     """A variant without a server. `milliseconds` of the whole handler by batch size; `load` in seconds; `memory` and
-    `gpu_memory`: most bytes of its process, `base` before the model was loaded. `refused`: why it is not served so (it
-    does not load, the device cannot, the answers are beyond `verify`), with `measured` what `verify` compared."""
+    `gpu_memory`: most bytes of its process, `base` before the model was loaded. `refused`: why it is not served so
+    (it does not load, the device cannot, the answers are beyond `verify`), with `measured` what `verify` compared."""
 
     variant: Variant
     milliseconds: Mapping[int, float]

@@ -39,8 +39,8 @@ class AloneFigures(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Chosen(msgspec.Struct, frozen=True, rename="camel"):
-    """The recommendation. `met`: within the limit; else it came nearest to it. `settings`: config keys by dotted name;
-    `yaml`: the whole config with them; `equals`: names of candidates that are as good, and less simple."""
+    """The recommendation. `met`: within the limit; else it came nearest to it. `settings`: config keys by dotted
+    name; `yaml`: the whole config with them; `equals`: names of candidates that are as good, and less simple."""
 
     candidate: Candidate
     reading: Reading

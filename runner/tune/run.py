@@ -83,6 +83,7 @@ class Tune:
         self._clock = clock
         self.begun = clock()
         file = existing(str(asked.archive))
+        self.archive = file
         self.opened = unpack(file)
         if not asked.trust:
             scan_folder(file, self.opened.model_dir).require_safe()

@@ -45,10 +45,15 @@ _LAST = 99.995
 def page(report: Report) -> str:
     """The whole document."""
     title = f"{report.model.get('name') or report.target} under load"
+    return document(title, "".join(_body(report, title)))
+
+
+def document(title: str, body: str) -> str:
+    """A page of ours: the body's markup in the style of all reports."""
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}<title>{escape(title)}</title>'
-        f"<style>{_STYLE}{_colours()}</style></head>\n<body>{''.join(_body(report, title))}</body></html>\n"
+        f"<style>{_STYLE}{_colours()}</style></head>\n<body>{body}</body></html>\n"
     )
 
 
@@ -65,39 +70,42 @@ def _body(report: Report, title: str) -> Iterator[str]:
     yield f"<dl>{named}</dl>"
     told = "Medians of the rounds; latencies in milliseconds, from the moment a request was meant to be sent."
     yield f"<h2>Load</h2><p>{told}</p>"
-    yield _table(HEADS, rows(report))
-    yield _key(report.measured)
+    yield table(HEADS, rows(report))
+    yield key([level.name for level in report.measured])
     yield f'<div class="charts">{"".join(_charts(report.measured))}</div>'
     server = server_rows(report)
     if server:
         told = "Its own account of the median round: means in milliseconds, the handler's per batch."
         yield f"<h2>Server</h2><p>{told}</p>"
-        yield _table(SERVER_HEADS, server)
+        yield table(SERVER_HEADS, server)
     if report.notes:
         yield f"<h2>Notes</h2><ul>{''.join(f'<li>{escape(note)}</li>' for note in report.notes)}</ul>"
 
 
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Markup of plain cells; it scrolls where it is wider than the page."""
     head = "".join(f"<th>{escape(each)}</th>" for each in heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _key(levels: Sequence[Level]) -> str:
-    items = (f'<li><i class="s{number % 6}"></i>{escape(each.name)}</li>' for number, each in enumerate(levels))
+def key(names: Sequence[str]) -> str:
+    """Which colour of the charts is whose."""
+    items = (f'<li><i class="s{number % 6}"></i>{escape(name)}</li>' for number, name in enumerate(names))
     return f'<ul class="key">{"".join(items)}</ul>'
 
 
 def _charts(levels: Sequence[Level]) -> Iterator[str]:
-    yield _figure(
+    yield figure(
         _distribution(levels), "How slow the slowest are: so many percent of the requests took at most so long."
     )
-    yield _figure(_trade(levels), "What each level gives and costs: a dot is the p99 of one round.")
-    yield _figure(_timeline(levels, latency=False), "Answers a second over the median round.")
-    yield _figure(_timeline(levels, latency=True), "The p99 of each moment over the median round.")
+    yield figure(_trade(levels), "What each level gives and costs: a dot is the p99 of one round.")
+    yield figure(_timeline(levels, latency=False), "Answers a second over the median round.")
+    yield figure(_timeline(levels, latency=True), "The p99 of each moment over the median round.")
 
 
-def _figure(svg: str, told: str) -> str:
+def figure(svg: str, told: str) -> str:
+    """A chart with the sentence that says how to read it."""
     return f"<figure>{svg}<figcaption>{escape(told)}</figcaption></figure>"
 
 
