@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import structs
 
 from archiver.compiled import compiled_root
+from archiver.config.forms import normal_form
 from archiver.config.origins import laid_over
 from archiver.errors import ArchiveError
 from archiver.repack import content_of
@@ -63,7 +64,7 @@ def _order(original: Original, variant: Variant, largest: int) -> Any:
     """As a worker of a server with that batch size would be told to load it."""
     opened = original.opened
     own = {"batchSize": largest, **of_variant(variant, own_device=original.device, compiles=original.compiles)}
-    flags = laid_over(laid_over(original.flags, nested(own)), _TRIED)
+    flags = laid_over(laid_over(normal_form(original.flags), nested(own)), _TRIED)
     device = variant.device if variant.device != original.device else None
     here = settled(opened.config_text, opened.manifest.config_file or "", device, flags)
     return structs.replace(

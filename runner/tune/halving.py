@@ -30,7 +30,7 @@ _FIRST, _SECOND = 0.55, 0.8
 _PART, _LEAST = 1 / 3, 3
 #: Passes over the last few, each in the other order.
 _PASSES = 3
-#: Part by which what is likely may be wrong: it rests on measurements, too.
+#: Part by which a bound may be wrong: it was measured, too.
 _DOUBT = 0.1
 
 
@@ -77,8 +77,15 @@ class Search:
         return choose(longest, self.known.goal, self.known.space)
 
     def run(self, candidates: Sequence[Candidate]) -> None:
-        """Until one is left that was measured long enough, or the time is over."""
+        """Until the best few are measured long enough, or the time is over. What was left out because of candidates
+        whose servers failed later gets its turn."""
         begun = self.clock()
+        self._rungs(candidates, begun)
+        if self.failed and not self.finalists and self.out:
+            again, self.out = [*self.out], {}
+            self._rungs(again, begun)
+
+    def _rungs(self, candidates: Sequence[Candidate], begun: float) -> None:
         first, second = (begun + part * (self.deadline - begun) for part in (_FIRST, _SECOND))
         order = sorted(candidates, key=self.known.space.simplicity)
         order.sort(key=self._promise, reverse=True)
@@ -183,28 +190,16 @@ class Search:
         return rank(best, self.known.goal)
 
     def _hopeless(self, candidate: Candidate) -> str | None:
-        """By what the model can do alone, and by the least that a server of so many workers has added to that so far.
-
-        One over the score is a time in each objective: of an answer, of the slowest, of a core.
-        """
+        """By what its workers can do with nothing around them."""
         goal = self.known.goal
         scores = {each: found for each in self.readings if (found := self._score(each)) is not None}
         if not scores:
             return None
         leader = max(scores, key=lambda each: scores[each])
-        added = min(
-            (self._added(each, scores[each]) for each in scores if each.workers == candidate.workers), default=0
-        )
-        likely = 1 / (1 / max(self._bound(candidate), 1e-9) + max(added, 0.0))
-        if likely * (1 + _DOUBT) >= scores[leader]:
+        most = bound(candidate, self.known.alone[candidate.variant], goal)
+        if most * (1 + _DOUBT) >= scores[leader]:
             return None
-        return f"{words(likely, goal)} is the most that is likely, {words(scores[leader], goal)} with {leader.name}"
-
-    def _bound(self, candidate: Candidate) -> float:
-        return bound(candidate, self.known.alone[candidate.variant], self.known.goal)
-
-    def _added(self, candidate: Candidate, measured: float) -> float:
-        return 1 / measured - 1 / max(self._bound(candidate), 1e-9) if measured else 0.0
+        return f"{words(most, goal)} at best by the model alone, {words(scores[leader], goal)} with {leader.name}"
 
     def _score(self, candidate: Candidate) -> float | None:
         """Of its best level within the limit; None when there is none."""

@@ -28,11 +28,8 @@ def likely_rate(candidate: Candidate, alone: Alone, *, most: int | None = None, 
 
 def _best(candidate: Candidate, alone: Alone, most: int | None, sla: float | None, added: float) -> float:
     largest = min(candidate.batch_size, most or candidate.batch_size)
-    rates = [
-        size * 1000 / (ms + added)
-        for size, ms in alone.milliseconds.items()
-        if size <= largest and (sla is None or ms <= sla)
-    ]
+    times = ((size, at(alone.milliseconds, size)) for size in range(1, largest + 1))
+    rates = (size * 1000 / (ms + added) for size, ms in times if sla is None or ms <= sla)
     return candidate.workers * max(rates, default=0.0)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runner.tune.facts import Alone, Goal
-from runner.tune.predict import likely_rate, rate
+from runner.tune.predict import at, likely_rate, rate
 from runner.tune.space import Candidate, Space, Variant
 
 #: Part by which more threads, a shorter format or compiled code must be faster somewhere to be worth a server.
@@ -70,10 +70,14 @@ def empty_places(candidate: Candidate, known: Known) -> str | None:
     under_way = known.goal.concurrency
     if under_way is None:
         return None
-    smaller = [size for size in known.space.batch_sizes[candidate.variant.device] if size < candidate.batch_size]
+    smaller = _smaller_sizes(candidate, known)
     if smaller and max(smaller) >= max(under_way):
         return f"batches of {candidate.batch_size} never fill with {max(under_way)} at a time"
     return None
+
+
+def _smaller_sizes(candidate: Candidate, known: Known) -> list[int]:
+    return [size for size in known.space.batch_sizes[candidate.variant.device] if size < candidate.batch_size]
 
 
 def not_served_so(candidate: Candidate, known: Known) -> str | None:
@@ -96,13 +100,13 @@ def no_memory(candidate: Candidate, known: Known) -> str | None:
 
 
 def slow_batch(candidate: Candidate, known: Known) -> str | None:
-    """A batch that takes longer than the limit with nothing around it cannot be answered within it."""
+    """What takes longer than the limit with nothing around it cannot be answered within it. A batch size stays when
+    batches between the next smaller size and it do not: at a fit concurrency they are what it brings."""
     sla, curve = known.goal.sla, known.alone[candidate.variant].milliseconds
-    size = candidate.batch_size
-    broken = [each for each in curve if each <= size and sla is not None and curve[each] > sla]
-    if sla is None or not broken:
+    least = max(_smaller_sizes(candidate, known), default=0) + 1
+    if sla is None or at(curve, least) <= sla:
         return None
-    return f"a batch of {max(broken)} takes {_ms(curve[max(broken)])} ms alone, the limit is {_ms(sla)} ms"
+    return f"batches of {least} and more take {_ms(at(curve, least))} ms and more alone, the limit is {_ms(sla)} ms"
 
 
 def not_faster(candidate: Candidate, known: Known) -> str | None:
@@ -137,7 +141,7 @@ def _simpler(variant: Variant, known: Known) -> list[Variant]:
 def flat_curve(candidate: Candidate, known: Known) -> str | None:
     """A smaller batch already gives as many rows a second, also with what a server adds to each batch."""
     found = known.alone[candidate.variant]
-    sizes = [size for size in known.space.batch_sizes[candidate.variant.device] if size < candidate.batch_size]
+    sizes = _smaller_sizes(candidate, known)
     if not sizes:
         return None
     own, before = (likely_rate(candidate, found, most=size) for size in (candidate.batch_size, max(sizes)))

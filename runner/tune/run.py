@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import psutil
 
 from archiver import __version__
+from archiver.config.forms import normal_form
 from archiver.config.origins import laid_over
 from archiver.errors import ArchiveError
 from archiver.repack import content_of
@@ -34,7 +35,7 @@ from runner.tune.halving import Search
 from runner.tune.pruning import AFTER, BEFORE, Known, Machine, prune
 from runner.tune.recommend import Reason, reasons
 from runner.tune.report import AloneFigures, Chosen, Tried, TuneReport
-from runner.tune.settings import nested, of_candidate
+from runner.tune.settings import nested, of_candidate, words_of
 from runner.tune.space import Candidate, Variant, Wanted, space
 from runner.tune.state import State, state_file
 from runner.tune.trials import Trials
@@ -91,7 +92,7 @@ class Tune:
         self._here = settled(self.opened.config_text, config_file, None, asked.flags)
         compile_ = self._here.config.pt2.compile
         self._compiles = compile_ is not None and compile_.enable
-        self._inputs = _inputs(asked, self.opened, self._here.config.warmup.input)
+        self.inputs = _inputs(asked, self.opened, self._here.config.warmup.input)
         self._machine = _machine()
         self.space = space(
             asked.wanted,
@@ -104,7 +105,7 @@ class Tune:
         self._known = Known(self.space, asked.goal, self._machine)
         self._search: Search | None = None
         self._out: dict[Candidate, str] = {}
-        self.report = _blank(asked, self.opened, self._inputs, self._state)
+        self.report = _blank(asked, self.opened, self.inputs, self._state)
 
     def run(self) -> None:
         """Raises what keeps it from measuring anything; what comes later is told in the report."""
@@ -147,7 +148,7 @@ class Tune:
             self._asked.flags,
             self._here.kind,
             self._compiles,
-            self._inputs.written(folder),
+            self.inputs.written(folder),
             self._asked.trust,
         )
         found: dict[Variant, Alone] = {}
@@ -183,18 +184,18 @@ class Tune:
     def _trials(self) -> Trials:
         return Trials(
             self._asked.archive,
-            self._arguments,
-            self._inputs.each,
+            self.arguments,
+            self.inputs.each,
             self._state,
             loads=lambda candidate: self._known.alone[candidate.variant].load,
             sla=self._asked.goal.sla,
             seed=self._asked.seed,
         )
 
-    def _arguments(self, candidate: Candidate) -> list[str]:
+    def arguments(self, candidate: Candidate) -> list[str]:
         """Of `archive serve`. A trial measures compiled code from its first request on."""
         values = {**self.settings(candidate), **({"pt2.background": False} if candidate.variant.compiled else {})}
-        sets = [*self._asked.settings, *(f"{key}={_word(value)}" for key, value in values.items())]
+        sets = words_of(laid_over(normal_form(self._asked.flags), nested(values)))
         return [*(word for each in sets for word in ("--set", each)), *(["--trust"] if self._asked.trust else [])]
 
     def settings(self, candidate: Candidate) -> dict[str, Any]:
@@ -246,13 +247,13 @@ class Tune:
 
     def yaml(self, candidate: Candidate, why: list[Reason]) -> str:
         """The archive's config with the candidate's settings, and the reasons as comments."""
-        flags = laid_over(self._asked.flags, nested(self.settings(candidate)))
+        flags = laid_over(normal_form(self._asked.flags), nested(self.settings(candidate)))
         name = self.opened.manifest.config_file or "model-config.yaml"
         return config_with(self.opened.config_text, name, flags, _head(name, self._asked.goal, why))
 
     def _opened_state(self) -> State:
         described = machine.describe()
-        inputs = hashlib.sha256(b"\0".join(each.body for each in self._inputs.each)).hexdigest()
+        inputs = hashlib.sha256(b"\0".join(each.body for each in self.inputs.each)).hexdigest()
         key = {
             "archive": content_of(self.opened.manifest, self.opened.model_dir),
             "machine": [described[name] for name in ("processor", "cores", "memoryBytes", "gpus")],
@@ -261,10 +262,6 @@ class Tune:
             "input": inputs,
         }
         return State(self._asked.state or state_file(key), key, fresh=self._asked.fresh)
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _head(name: str, goal: Goal, why: list[Reason]) -> str:

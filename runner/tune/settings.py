@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from archiver.config.schema import load, properties
@@ -60,3 +61,12 @@ def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
             inner = inner.setdefault(parent, {})
         inner[last] = value
     return values
+
+
+def words_of(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """What `--set` is given for nested values: `pt2.compile.enable=true`."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value and not any("." in inner for inner in value):
+            yield from words_of(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}={json.dumps(value)}"
