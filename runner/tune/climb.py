@@ -3,6 +3,7 @@ is broken. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from runner.tune.choice import best_reading, meets
@@ -37,12 +38,21 @@ def _climbed(done: Mapping[int, Reading], goal: Goal, start: int) -> Load | None
     good = [level for level, reading in done.items() if meets(reading, goal)]
     if not good:
         lowest = min(done)
-        return Load(lowest // 2) if lowest > 1 else None
+        return Load(_lower(lowest, done[lowest], goal)) if lowest > 1 else None
     top = max(good)
-    if top != max(done) or top * 2 > MOST:
+    if top * 2 in done or top * 2 > MOST:
         return None
     below = done.get(top // 2)
     return Load(top * 2) if below is None or _pays(below, done[top]) else None
+
+
+def _lower(level: int, reading: Reading, goal: Goal) -> int:
+    """Half, or as far below as the p99 was beyond the limit: latencies of a closed loop rise with its level. A level
+    too low is found to be so on the way up."""
+    target = level / 2
+    if goal.sla is not None and not reading.failed and reading.p99:
+        target = min(target, level * goal.sla / reading.p99)
+    return 1 << max(0, math.floor(math.log2(max(target, 1))))
 
 
 def again(done: Mapping[Load, Reading], goal: Goal) -> list[Load]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from runner.tune.facts import Alone, Goal
 from runner.tune.space import Candidate
 
+#: Part of the p99 that a mean is of, in a server that is as busy as it may be.
+_MEAN = 0.6
 #: Milliseconds that a batch's way to the worker and back takes on one core.
 PER_BATCH = 0.3
 
@@ -75,11 +77,11 @@ def _likely_batch(candidate: Candidate, alone: Alone, goal: Goal) -> float:
 
 def start_level(candidate: Candidate, alone: Alone, goal: Goal, most: int) -> int:
     """The concurrency to begin with: each worker has a batch, another one waits for it, and by Little's law the mean
-    latency is within the limit. A power of two, at most `most`."""
+    latency is far enough below the limit for the slowest. A power of two, at most `most`."""
     level = 1
     while level < 2 * candidate.workers * candidate.batch_size and level * 2 <= most:
         best = likely_rate(candidate, alone, most=level * 2)
-        if goal.sla is not None and best and level * 2 * 1000 / best > goal.sla:
+        if goal.sla is not None and best and level * 2 * 1000 / best > goal.sla * _MEAN:
             break
         level *= 2
     return level

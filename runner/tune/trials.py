@@ -177,10 +177,11 @@ class Trials:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """The generator first: nobody waits for the answers that the servers are still at."""
+        self._stack.close()
         for trial in self._open.values():
             trial.server.close()
         self._open = {}
-        self._stack.close()
 
 
 def _latencies(found: Sequence[_Slice]) -> np.ndarray:

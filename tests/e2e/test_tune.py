@@ -24,7 +24,8 @@ class Echo:
         return [row.get("body") for row in data]
 """
 CONFIG = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 4\nwarmup: {input: sample.json}\n"
-SPACE = ["--batch-sizes", "1,4", "--workers", "1", "--threads", "1", "--compile", "off"]
+SPACE = ["--workers", "1", "--threads", "1", "--compile", "off"]
+TWO = ["--batch-sizes", "1,4"]
 LOAD = ["--concurrency", "4", "--json"]
 
 
@@ -42,8 +43,8 @@ def tuned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tune")
     model = model_that(folder / "m")
     files = ["--report", folder / "report", "--write", folder / "best.mar"]
-    first = tune(model, "--sla-p99", "2s", *files, cache=folder / "c")
-    return folder, first, tune(model, "--sla-p99", "1s", cache=folder / "c")
+    first = tune(model, "--sla-p99", "2s", "--batch-sizes", "4", *files, cache=folder / "c")
+    return folder, first, tune(model, "--sla-p99", "1s", "--batch-sizes", "4", cache=folder / "c")
 
 
 def test_a_model_is_tuned_from_archive_to_archive(tuned):
@@ -76,7 +77,9 @@ def test_a_second_run_measures_nothing_that_is_known(tuned):
 
 def test_a_limit_that_nothing_keeps_is_told_with_the_nearest(tuned, tmp_path):
     folder, *_ = tuned
-    done = tune(folder / "m", "--sla-p99", "0.001ms", "--write", tmp_path / "x.mar", cache=folder / "c")
+    done = tune(
+        folder / "m", "--sla-p99", "0.001ms", "--batch-sizes", "4", "--write", tmp_path / "x.mar", cache=folder / "c"
+    )
     assert done.returncode == 1
     assert "no candidate is left to measure: batches of 1 and more take" in done.stderr
     assert not (tmp_path / "x.mar").exists()
@@ -91,9 +94,10 @@ KILLING = """
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_is_told_and_the_others_go_on(tmp_path):
     model = model_that(tmp_path / "m", KILLING.strip())
-    done = tune(model, "--sla-p99", "2s", cache=tmp_path / "c")
+    done = tune(model, "--sla-p99", "2s", *TWO, cache=tmp_path / "c")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     (failed,) = (each for each in found["tried"] if each["state"] == "failed")
@@ -111,11 +115,12 @@ HALTING = """
 """
 
 
+@pytest.mark.slow
 def test_an_interruption_ends_with_the_best_so_far_and_no_server_is_left(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     model = model_that(tmp_path / "m", HALTING.format(pipe=str(pipe)).strip())
-    command = [sys.executable, "-m", "archiver", "tune", str(model), *SPACE, *LOAD, "--sla-p99", "2s"]
+    command = [sys.executable, "-m", "archiver", "tune", str(model), *SPACE, *TWO, *LOAD, "--sla-p99", "2s"]
     with subprocess.Popen(
         command, env=environment(tmp_path / "c"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:

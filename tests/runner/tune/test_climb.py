@@ -27,7 +27,12 @@ def test_it_stops_where_more_requests_bring_no_more_answers():
 
 
 def test_it_goes_down_until_the_limit_holds():
-    assert climbed(lambda level: (100.0, 30.0 * level), start=16) == [16, 8, 4, 2]
+    assert climbed(lambda level: (100.0, 90.0 + level), start=16) == [16, 8]
+
+
+def test_it_goes_down_as_far_as_the_limit_was_broken_and_up_again_from_there():
+    assert climbed(lambda level: (100.0 + level, 30.0 * level), start=64) == [64, 2, 4]
+    assert climbed(lambda level: (level, {64: 3000.0}.get(level, level)), start=64) == [64, 2, 4, 8, 16, 32]
 
 
 def test_it_ends_at_one_when_nothing_is_within_the_limit():
