@@ -185,9 +185,14 @@ def _finish(found: Tune, folder: Path | None, target: Path | None, *, as_json: b
 
 def _nothing(report: TuneReport) -> ArchiveError:
     """Why there is no result."""
+    from runner.tune.render.rows import too_slow_alone
+
     failed = next((each.reason for each in report.tried if each.state == "failed"), None)
     if report.stopped is not None:
         return ArchiveError(f"nothing was measured: {report.stopped}")
+    slow = too_slow_alone(report)
+    if slow is not None:
+        return ArchiveError(slow, hint="a later limit, or a smaller model")
     if failed is not None:
         return ArchiveError(f"no server could be measured: {failed}")
     if report.seconds >= report.budget:

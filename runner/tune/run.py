@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +29,12 @@ from runner.pool.cores import available_cores
 from runner.pool.gpu_memory import free_memory
 from runner.tune import alone
 from runner.tune.alone import Original
-from runner.tune.choice import best_reading, rank
+from runner.tune.conclude import chosen, figures, tried
 from runner.tune.facts import Alone, Goal, Reading
 from runner.tune.halving import Search
-from runner.tune.pruning import AFTER, BEFORE, Known, Machine, prune
-from runner.tune.recommend import Reason, reasons
-from runner.tune.report import AloneFigures, Chosen, Tried, TuneReport
+from runner.tune.pruning import AFTER, BEFORE, Known, Machine, Rule, prune
+from runner.tune.recommend import Reason
+from runner.tune.report import TuneReport
 from runner.tune.settings import nested, of_candidate, words_of
 from runner.tune.space import Candidate, Variant, Wanted, space
 from runner.tune.state import State, state_file
@@ -132,7 +132,7 @@ class Tune:
         self._board.told(f"{len(left)} of {len(self.space.candidates())} candidates are worth a server")
         self._search.run(left)
 
-    def _pruned(self, candidates: list[Candidate], rules: Any) -> list[Candidate]:
+    def _pruned(self, candidates: list[Candidate], rules: Sequence[Rule]) -> list[Candidate]:
         left, out = prune(candidates, self._known, rules)
         self._out |= out
         for candidate in left:
@@ -152,6 +152,7 @@ class Tune:
             self._asked.trust,
         )
         found: dict[Variant, Alone] = {}
+        self._known = Known(self.space, self._asked.goal, self._machine, found)
         for number, variant in enumerate(variants):
             if found and self._clock() - self.begun > self._asked.budget * _ALONE:
                 late = [
@@ -164,7 +165,6 @@ class Tune:
                 f"model {number + 1} of {len(variants)} alone: {variant.device}, {variant.name}, {threads}"
             )
             found[variant] = self._alone(original, variant)
-        self._known = Known(self.space, self._asked.goal, self._machine, found)
 
     def _leave(self, candidates: list[Candidate], reason: str) -> None:
         for candidate in candidates:
@@ -204,34 +204,13 @@ class Tune:
 
     def _conclude(self) -> None:
         """The report, from what there is."""
+        known = self._known.alone
         self.report.seconds = self._clock() - self.begun
-        self.report.alone = [_figures(each) for each in self._known.alone.values()]
-        search = self._search
-        if search is None:
-            return
-        goal, measured = self._asked.goal, search.readings
-        self.report.tried = [
-            *_ranked(search, self._known.alone, goal),
-            *(Tried(each, "failed", reason) for each, reason in search.failed.items()),
-            *(self._left_out(each, reason) for each, reason in {**search.out, **self._out}.items()),
-        ]
-        choice = search.choice
-        if choice is not None:
-            why = reasons(choice, measured, {**self._out, **search.out, **search.failed}, goal)
-            self.report.chosen = Chosen(
-                choice.candidate,
-                choice.reading,
-                choice.met,
-                self.settings(choice.candidate),
-                self.yaml(choice.candidate, why),
-                [{"setting": each.setting, "value": each.value, "why": each.why} for each in why],
-                [each.name for each in choice.equals],
-            )
+        self.report.alone = [figures(each) for each in known.values()]
+        self.report.tried = tried(self.space.candidates(), self._out, self._search, known)
+        if self._search is not None:
+            self.report.chosen = chosen(self._search, self._out, self.settings, self.yaml)
         self._note()
-
-    def _left_out(self, candidate: Candidate, reason: str) -> Tried:
-        found = self._known.alone.get(candidate.variant)
-        return Tried(candidate, "out", reason, accuracy=dict(found.measured) if found else {})
 
     def _note(self) -> None:
         if self._state.used:
@@ -304,31 +283,3 @@ def _blank(asked: Asked, opened: Unpacked, inputs: Inputs, state: State) -> Tune
         budget=asked.budget,
         state=str(state.file),
     )
-
-
-def _figures(found: Alone) -> AloneFigures:
-    curve = {str(size): round(ms, 4) for size, ms in found.milliseconds.items()}
-    variant = found.variant
-    return AloneFigures(
-        variant.name,
-        variant.device,
-        variant.threads,
-        curve,
-        round(found.load, 3),
-        found.memory,
-        found.refused,
-        dict(found.measured),
-    )
-
-
-def _ranked(search: Search, found: Mapping[Variant, Alone], goal: Goal) -> list[Tried]:
-    """The measured ones, the best first; those that were measured longest before the others."""
-    best = {each: best_reading(readings.values(), goal) for each, readings in search.readings.items()}
-    kept = {each: reading for each, reading in best.items() if reading is not None}
-    order = sorted(kept, key=lambda each: (each in search.finalists, rank(kept[each], goal)), reverse=True)
-    return [
-        Tried(
-            each, "measured", None, kept[each], [*search.readings[each].values()], dict(found[each.variant].measured)
-        )
-        for each in order
-    ]

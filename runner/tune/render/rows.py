@@ -16,6 +16,8 @@ HEADS = (
 ALONE_HEADS = ("model alone", "threads", "load", "memory", "cosine", "ms by batch size")
 #: Candidates that are listed; the JSON has all.
 _SHOWN = 15
+#: Letters of a refusal in a table.
+_WIDEST = 60
 #: Sentences on candidates that are out, one for each kind.
 _KINDS = 8
 
@@ -55,10 +57,16 @@ def alone_rows(report: TuneReport) -> list[tuple[str, ...]]:
             f"{each.load:.1f} s",
             console.size(each.memory),
             f"{each.accuracy['cosine']:.5f}" if "cosine" in each.accuracy else NOTHING,
-            each.refused or ", ".join(f"{size}: {ms(value)}" for size, value in each.milliseconds.items()),
+            _short(each.refused) or ", ".join(f"{size}: {ms(value)}" for size, value in each.milliseconds.items()),
         )
         for each in report.alone
     ]
+
+
+def _short(refused: str | None) -> str:
+    """For a table: the whole sentence stands among those on what is out."""
+    words = " ".join((refused or "").split())
+    return words if len(words) <= _WIDEST else f"{words[:_WIDEST]}…"
 
 
 def out_lines(report: TuneReport) -> list[str]:
@@ -118,6 +126,18 @@ def verdict(report: TuneReport) -> str:
     if chosen.met:
         return found
     return f"no configuration is within {report.goal.sla:g} ms; the nearest is {found}"
+
+
+def too_slow_alone(report: TuneReport) -> str | None:
+    """Where already the model alone breaks the limit with a single row: how long the fastest takes."""
+    sla = report.goal.sla
+    times = {
+        f"{each.device}, {each.name}": min(each.milliseconds.values()) for each in report.alone if each.milliseconds
+    }
+    if sla is None or not times or min(times.values()) <= sla:
+        return None
+    fastest = min(times, key=lambda each: times[each])
+    return f"no configuration is within {sla:g} ms: alone, one row takes {ms(times[fastest])} ms at best ({fastest})"
 
 
 def reason_lines(chosen: Chosen) -> list[str]:

@@ -36,7 +36,7 @@ def test_it_goes_down_as_far_as_the_limit_was_broken_and_up_again_from_there():
 
 
 def test_it_ends_at_one_when_nothing_is_within_the_limit():
-    assert climbed(lambda level: (1.0, 500.0), start=4) == [4, 2, 1]
+    assert climbed(lambda level: (1.0, 500.0), start=4) == [4, 1]
 
 
 def test_levels_that_are_asked_for_are_measured_and_no_others():
