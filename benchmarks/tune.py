@@ -145,6 +145,8 @@ def compared(model: Model, archive: Path, folder: Path, whole: Grid, limit: floa
     tune = tuner(model, archive, limit, folder / "tune-cache")
     told(f"tuning: p99 within {limit:g} ms")
     tune.run()
+    if tune.report.stopped is not None:
+        raise SystemExit(f"ended early: {tune.report.stopped}")
     best = choose({each: done.values() for each, done in whole.readings.items()}, goal, tune.space)
     chosen = tune.report.chosen
     assert best is not None and chosen is not None

@@ -87,16 +87,35 @@ def not_served_so(candidate: Candidate, known: Known) -> str | None:
 
 def no_memory(candidate: Candidate, known: Known) -> str | None:
     """By the most that one process of it has held; what it held before the model came, workers share."""
-    found, machine = known.alone[candidate.variant], known.machine
-    needed = found.base + candidate.workers * (found.memory - found.base)
+    machine = known.machine
+    needed, on_gpu = _memory(candidate, known)
     if needed > machine.free:
         return f"{candidate.workers} workers need some {_gb(needed)}, {_gb(machine.free)} are free"
-    if candidate.variant.device == "cuda" and machine.gpu_free is not None:
-        each = -(-candidate.workers // max(1, machine.gpus))
-        needed = each * (found.gpu_memory + _CONTEXT)
-        if needed > machine.gpu_free:
-            return f"{each} workers on a GPU need some {_gb(needed)}, {_gb(machine.gpu_free)} are free"
+    if machine.gpu_free is not None and on_gpu > machine.gpu_free:
+        return f"{_on_a_gpu(candidate, known)} workers on a GPU need some {_gb(on_gpu)}, {_gb(machine.gpu_free)} are free"
     return None
+
+
+def _memory(candidate: Candidate, known: Known) -> tuple[int, int]:
+    """Bytes that its server needs: of the machine, and of each GPU."""
+    found = known.alone[candidate.variant]
+    needed = found.base + candidate.workers * (found.memory - found.base)
+    if candidate.variant.device != "cuda":
+        return needed, 0
+    return needed, _on_a_gpu(candidate, known) * (found.gpu_memory + _CONTEXT)
+
+
+def _on_a_gpu(candidate: Candidate, known: Known) -> int:
+    return -(-candidate.workers // max(1, known.machine.gpus))
+
+
+def servers_at_once(candidates: Sequence[Candidate], known: Known, most: int) -> int:
+    """How many of them fit into memory together, one at least and no more than `most`."""
+    machine = known.machine
+    needs = [_memory(each, known) for each in candidates]
+    fit = [machine.free // need for need, _ in needs if need]
+    fit += [machine.gpu_free // need for _, need in needs if need and machine.gpu_free is not None]
+    return max(1, min([most, *fit]))
 
 
 def slow_batch(candidate: Candidate, known: Known) -> str | None:

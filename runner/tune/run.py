@@ -32,13 +32,13 @@ from runner.tune.alone import Original
 from runner.tune.conclude import chosen, figures, tried
 from runner.tune.facts import Alone, Goal, Reading
 from runner.tune.halving import Search
-from runner.tune.pruning import AFTER, BEFORE, Known, Machine, Rule, prune
+from runner.tune.pruning import AFTER, BEFORE, Known, Machine, Rule, prune, servers_at_once
 from runner.tune.recommend import Reason
 from runner.tune.report import TuneReport
 from runner.tune.settings import nested, of_candidate, words_of
 from runner.tune.space import Candidate, Variant, Wanted, space
 from runner.tune.state import State, state_file
-from runner.tune.trials import Trials
+from runner.tune.trials import KEPT, Trials
 
 #: Part of the budget that the models alone may take.
 _ALONE = 0.5
@@ -89,6 +89,8 @@ class Tune:
         if not asked.trust:
             scan_folder(file, self.opened.model_dir).require_safe()
         config_file = self.opened.manifest.config_file or ""
+        for device in asked.wanted.devices or ():  # raises for one that is not there
+            settled(self.opened.config_text, config_file, device, asked.flags)
         self._here = settled(self.opened.config_text, config_file, None, asked.flags)
         compile_ = self._here.config.pt2.compile
         self._compiles = compile_ is not None and compile_.enable
@@ -126,7 +128,7 @@ class Tune:
         self._measure_alone({each.variant: None for each in left}, folder)
         left = [each for each in left if each.variant in self._known.alone]
         left = self._pruned(left, AFTER)
-        trials = stack.enter_context(self._trials())
+        trials = stack.enter_context(self._trials(servers_at_once(left, self._known, KEPT)))
         deadline = self.begun + self._asked.budget
         self._search = Search(self._known, trials, self._clock, deadline, self._board.candidate)
         self._board.told(f"{len(left)} of {len(self.space.candidates())} candidates are worth a server")
@@ -181,7 +183,7 @@ class Tune:
                 self._state.add_alone(found)
         return found
 
-    def _trials(self) -> Trials:
+    def _trials(self, kept: int) -> Trials:
         return Trials(
             self._asked.archive,
             self.arguments,
@@ -190,6 +192,7 @@ class Tune:
             loads=lambda candidate: self._known.alone[candidate.variant].load,
             sla=self._asked.goal.sla,
             seed=self._asked.seed,
+            kept=kept,
         )
 
     def arguments(self, candidate: Candidate) -> list[str]:

@@ -48,6 +48,14 @@ def test_workers_that_do_not_fit_into_memory_are_out_and_what_they_share_counts_
     assert pruning.no_memory(candidate(workers=1), tight) is None
 
 
+def test_as_many_servers_stay_as_fit_into_memory_together():
+    known = make_known(alone=[make_alone(eager(), {1: 1.0}, memory=3 * GB, base=GB)])
+    two = [candidate(), candidate(batch_size=16)]
+    assert pruning.servers_at_once(two, known, 3) == 2
+    assert pruning.servers_at_once([*two, candidate(workers=9)], known, 3) == 1, "never none"
+    assert pruning.servers_at_once([], known, 3) == 3
+
+
 def test_the_workers_of_one_gpu_share_its_memory():
     variant = replace(eager(), device="cuda")
     known = make_known(alone=[make_alone(variant, {1: 1.0}, gpu_memory=3 * GB)])
