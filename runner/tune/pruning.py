@@ -92,7 +92,8 @@ def no_memory(candidate: Candidate, known: Known) -> str | None:
     if needed > machine.free:
         return f"{candidate.workers} workers need some {_gb(needed)}, {_gb(machine.free)} are free"
     if machine.gpu_free is not None and on_gpu > machine.gpu_free:
-        return f"{_on_a_gpu(candidate, known)} workers on a GPU need some {_gb(on_gpu)}, {_gb(machine.gpu_free)} are free"
+        workers = _on_a_gpu(candidate, known)
+        return f"{workers} workers on a GPU need some {_gb(on_gpu)}, {_gb(machine.gpu_free)} are free"
     return None
 
 

@@ -62,13 +62,13 @@ def _why(
     }
     if readings:
         second = max(readings, key=lambda each: score(readings[each], goal))
-        return f"with {value(second)} {words(score(readings[second], goal), goal)} at best ({second.name})"
+        return f"{value(second)} gives {words(score(readings[second], goal), goal)} at best ({second.name})"
     beyond = [each for each in others if each in measured]
     if beyond:
         nearest = min(
             (reading for each in beyond for reading in measured[each].values()), key=lambda reading: reading.p99
         )
-        return f"with {value(beyond[0])} the lowest p99 was {nearest.p99:.3g} ms"
+        return f"the lowest p99 of {value(beyond[0])} was {nearest.p99:.3g} ms"
     like = sorted((each for each in others if each in out), key=lambda each: _unlike(each, choice.candidate))
     return f"not {value(like[0])}: {out[like[0]]}"
 

@@ -16,7 +16,7 @@ import psutil
 from archiver import __version__
 from archiver.config.forms import normal_form
 from archiver.config.origins import laid_over
-from archiver.errors import ArchiveError
+from archiver.errors import ArchiveError, ServeFailed, UsageError
 from archiver.repack import content_of
 from archiver.scan.scan import scan_folder
 from archiver.store import Unpacked, unpack
@@ -89,9 +89,9 @@ class Tune:
         if not asked.trust:
             scan_folder(file, self.opened.model_dir).require_safe()
         config_file = self.opened.manifest.config_file or ""
-        for device in asked.wanted.devices or ():  # raises for one that is not there
-            settled(self.opened.config_text, config_file, device, asked.flags)
         self._here = settled(self.opened.config_text, config_file, None, asked.flags)
+        for device in asked.wanted.devices or ():
+            _require(device, self.opened, asked.flags)
         compile_ = self._here.config.pt2.compile
         self._compiles = compile_ is not None and compile_.enable
         self.inputs = _inputs(asked, self.opened, self._here.config.warmup.input)
@@ -244,6 +244,14 @@ class Tune:
             "input": inputs,
         }
         return State(self._asked.state or state_file(key), key, fresh=self._asked.fresh)
+
+
+def _require(device: str, opened: Unpacked, flags: Mapping[str, Any]) -> None:
+    """Raises UsageError for a device that is asked for and not there."""
+    try:
+        settled(opened.config_text, opened.manifest.config_file or "", device, flags)
+    except ServeFailed as error:
+        raise UsageError(f"--devices {device}: this machine has none", hint="--devices cpu") from error
 
 
 def _head(name: str, goal: Goal, why: list[Reason]) -> str:

@@ -28,13 +28,13 @@ def _body(report: TuneReport, title: str) -> Iterator[str]:
     yield f"<dl>{named}</dl><h2>Result</h2><p>{escape(verdict(report))}</p>"
     if report.chosen is not None:
         yield _list(reason_lines(report.chosen))
-        yield f"<pre>{escape(report.chosen.yaml)}</pre>"
+        yield f'<div class="wide"><pre>{escape(report.chosen.yaml)}</pre></div>'
     yield "<h2>Candidates</h2><p>The best first, at the level that counts; latencies in milliseconds.</p>"
     yield table(HEADS, rows(report))
     drawn = report.measured[:_DRAWN]
     if drawn:
         yield key([each.candidate.name for each in drawn])
-        told = "Each level that was measured last: the concurrency rises along a line."
+        told = "What each candidate gives and costs: a dot is a level of its longest trial."
         yield f'<div class="charts">{figure(_trade(drawn), told)}</div>'
     yield f"<h2>Not measured</h2>{_list(out_lines(report))}"
     yield "<h2>Without a server</h2><p>One process with the model; milliseconds of the whole handler.</p>"

@@ -18,12 +18,12 @@ def told(measured, out):
 
 def test_a_setting_is_compared_with_the_best_that_another_value_gave():
     found = told({BEST: make_reading(200.0, 50.0), ONE: make_reading(120.0, 40.0)}, {})
-    assert found == {"workers": "2: with 1 120/s at best (cpu, fp32, 1 × 1, batch 8)"}
+    assert found == {"workers": "2: 1 gives 120/s at best (cpu, fp32, 1 × 1, batch 8)"}
 
 
 def test_a_value_that_was_beyond_the_limit_is_told_with_its_p99():
     found = told({BEST: make_reading(200.0, 50.0), ONE: make_reading(120.0, 140.0)}, {})
-    assert found["workers"] == "2: with 1 the lowest p99 was 140 ms"
+    assert found["workers"] == "2: the lowest p99 of 1 was 140 ms"
 
 
 def test_a_value_that_was_never_measured_is_told_with_the_reason():
