@@ -72,9 +72,11 @@ class Search:
 
     @property
     def choice(self) -> Choice | None:
-        """The best of those that were measured longest."""
-        longest = {each: self.readings[each].values() for each in self.finalists if each in self.readings}
-        return choose(longest, self.known.goal, self.known.space)
+        """The best of those that were measured longest; of all, when none of those is within the limit."""
+        longest = {each: self.readings[each].values() for each in self.finalists}
+        every = {each: readings.values() for each, readings in self.readings.items()}
+        found = choose(longest, self.known.goal, self.known.space)
+        return found if found is not None and found.met else choose(every, self.known.goal, self.known.space)
 
     def run(self, candidates: Sequence[Candidate]) -> None:
         """Until the best few are measured long enough, or the time is over. What was left out because of candidates
@@ -126,14 +128,14 @@ class Search:
         self._keep(candidate, done)
 
     def _last(self, candidates: Sequence[Candidate]) -> None:
-        """Side by side, so that a drift of the machine falls on all alike. A pass that the time cuts short does not
-        count for those that it had come to."""
+        """Side by side, so that a drift of the machine falls on all alike. A pass begins only when there is time for
+        all of it."""
         self.finalists = list(candidates)
         loads = {each: again(self.readings[each], self.known.goal) for each in candidates}
         found: dict[Candidate, dict[Load, list[Reading]]] = {}
         for number in range(_PASSES):
-            turn = [each for each in (candidates if number % 2 == 0 else [*reversed(candidates)])]
-            turn = [each for each in turn if each in self.finalists]
+            order = candidates if number % 2 == 0 else [*reversed(candidates)]
+            turn = [each for each in order if each in self.finalists]
             needed = sum(self.measurer.price(each) + LONG * len(loads[each]) for each in turn)
             if not turn or self.clock() + needed > self.deadline:
                 return

@@ -11,7 +11,7 @@ from runner.tune.climb import MOST
 from runner.tune.facts import Goal, Load
 from runner.tune.halving import LONG, SHORT, Search
 from runner.tune.space import Candidate
-from tests.runner.tune.synthetic import Line, World, eager, make_space
+from tests.runner.tune.synthetic import Line, World, eager, make_reading, make_space
 
 GOAL = Goal("throughput", 100.0)
 SPACE = make_space(workers=(1, 2), threads=(1, 2))
@@ -110,6 +110,16 @@ def test_an_interruption_keeps_what_was_measured():
     with pytest.raises(KeyboardInterrupt):
         search.run(world.candidates(GOAL))
     assert search.choice is not None
+
+
+def test_when_no_finalist_keeps_the_limit_in_the_end_another_one_that_did_is_chosen():
+    world = make_world(per_row=0.8)
+    search = search_in(world)
+    others = [each for each in search.readings if each not in search.finalists]
+    assert others
+    for each in search.finalists:
+        search.readings[each] = {Load(8): make_reading(900.0, 101.0)}
+    assert search.choice is not None and search.choice.met and search.choice.candidate in others
 
 
 def test_where_nothing_is_within_the_limit_the_nearest_is_found():
