@@ -64,7 +64,7 @@ MODELS = {
         "prepare.py",
         "minilm.mar",
         "40ms,120ms,400ms",
-        Wanted(("cpu",), ("fp32", "bf16"), (False,), (1, 8, 16), (1, 2), (1, 2)),
+        Wanted(("cpu",), ("fp32", "bf16"), (False,), (1, 4, 8, 16), (1, 2), (1, 2)),
         (1, 2, 4, 8, 16, 32),
     ),
 }

@@ -96,7 +96,7 @@ class Child:
 
     def gpu_peak(self) -> int:
         """Most bytes of a GPU that torch has held for this process; 0 without one."""
-        return torch.cuda.max_memory_reserved() if torch.cuda.is_initialized() else 0
+        return torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
 
     @property
     def _module(self) -> nn.Module:

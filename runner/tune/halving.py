@@ -2,7 +2,7 @@
 
     rung      trials of                     each load    until this part of the budget
     first     all that pruning left         0.7 s        0.55, the most promising first
-    second    the best third                1.5 s        0.8
+    second    the best third, above three   1.5 s        0.8
     last      the best three, in turn       1.5 s × 3    1
 
 Pure: clock and measurer are handed in. Whatever stops it, what was measured is in the fields.
@@ -32,6 +32,8 @@ _PART, _LEAST = 1 / 3, 3
 _PASSES = 3
 #: Part by which a bound may be wrong: it was measured, too.
 _DOUBT = 0.1
+#: Part of the first one's score that the others need to be measured side by side with it.
+_NEAR = 0.8
 
 
 class CandidateFailed(Exception):
@@ -96,11 +98,12 @@ class Search:
                 self._leave(order[place:], "not measured: the budget was used up")
                 break
             self._short_trial(candidate)
-        for candidate in self._best(self.finalists):
+        best = self._best(self.finalists)
+        for candidate in best if len(best) > _LEAST else ():
             if not self._has_time(candidate, LONG, second):
                 break
             self._longer_trial(candidate)
-        self._last(self._best(self.finalists)[:_LEAST])
+        self._last(self._near(self._best(self.finalists)[:_LEAST]))
 
     def _short_trial(self, candidate: Candidate) -> None:
         """Unless what is known says that it cannot be the best."""
@@ -179,12 +182,18 @@ class Search:
         return self.clock() + self.measurer.price(candidate) + seconds <= end
 
     def _promise(self, candidate: Candidate) -> float:
-        return promise(candidate, self.known.alone[candidate.variant], self.known.goal)
+        known = self.known
+        return promise(candidate, known.alone[candidate.variant], known.goal, known.machine.cores)
 
     def _best(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The best part, the best first."""
         ranked = sorted(candidates, key=lambda each: self._rank(each), reverse=True)
         return ranked[: max(_LEAST, math.ceil(len(ranked) * _PART))]
+
+    def _near(self, best: Sequence[Candidate]) -> list[Candidate]:
+        """Without those that are too far behind the first to come before it."""
+        first = self._score(best[0]) if best else None
+        return [each for each in best if first is None or (self._score(each) or 0.0) >= first * _NEAR]
 
     def _rank(self, candidate: Candidate) -> tuple[bool, float]:
         best = best_reading(self.readings[candidate].values(), self.known.goal)
@@ -192,13 +201,14 @@ class Search:
         return rank(best, self.known.goal)
 
     def _hopeless(self, candidate: Candidate) -> str | None:
-        """By what its workers can do with nothing around them."""
+        """By what its workers can do with next to nothing around them."""
         goal = self.known.goal
         scores = {each: found for each in self.readings if (found := self._score(each)) is not None}
         if not scores:
             return None
         leader = max(scores, key=lambda each: scores[each])
-        most = bound(candidate, self.known.alone[candidate.variant], goal)
+        known = self.known
+        most = bound(candidate, known.alone[candidate.variant], goal, known.machine.cores)
         if most * (1 + _DOUBT) >= scores[leader]:
             return None
         return f"{words(most, goal)} at best by the model alone, {words(scores[leader], goal)} with {leader.name}"

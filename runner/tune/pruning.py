@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runner.tune.facts import Alone, Goal
-from runner.tune.predict import at, likely_rate, rate
+from runner.tune.predict import LIKELY, at, rate
 from runner.tune.space import Candidate, Space, Variant
 
 #: Part by which more threads, a shorter format or compiled code must be faster somewhere to be worth a server.
@@ -164,7 +164,9 @@ def flat_curve(candidate: Candidate, known: Known) -> str | None:
     sizes = _smaller_sizes(candidate, known)
     if not sizes:
         return None
-    own, before = (likely_rate(candidate, found, most=size) for size in (candidate.batch_size, max(sizes)))
+    own, before = (
+        rate(candidate, found, per_batch=LIKELY.per_batch, most=size) for size in (candidate.batch_size, max(sizes))
+    )
     if own > before * (1 + _MORE):
         return None
     return f"batches of {candidate.batch_size} bring no more rows a second than of {max(sizes)}: {own:.0f} a second"

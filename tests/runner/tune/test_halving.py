@@ -133,7 +133,7 @@ def test_a_listener_hears_each_step():
     assert {"measuring", "measured", "out"} == {*heard}
 
 
-lines = some.builds(Line, some.floats(0.2, 20), some.floats(0.05, 10))
+lines = some.builds(Line, some.floats(0.2, 20), some.floats(0.2, 10))
 
 
 @settings(max_examples=150, deadline=None)
