@@ -48,7 +48,7 @@ def measure(original: Original, variant: Variant, sizes: Sequence[int], sla: flo
     """Batch sizes rise until one takes longer than `sla` milliseconds."""
     try:
         with LoadedModel(_order(original, variant, max(sizes))) as model:
-            refused, measured = _verdict(model.report, variant)
+            refused, measured = verdict(model.report, variant)
             curve: dict[int, float] = {}
             if refused is None:
                 model.use(original.files)
@@ -76,7 +76,7 @@ def _order(original: Original, variant: Variant, largest: int) -> Any:
     )
 
 
-def _verdict(report: Mapping[str, Any], variant: Variant) -> tuple[str | None, dict[str, float]]:
+def verdict(report: Mapping[str, Any], variant: Variant) -> tuple[str | None, dict[str, float]]:
     """Why what the variant stands for does not run, and what was measured of its answers."""
     rows = {row["name"]: row for row in report["steps"]}
     asked = ["compile"] if variant.compiled else []
