@@ -217,8 +217,8 @@ class Tune:
 
     def _note(self) -> None:
         if self._state.used:
-            told = f"{self._state.used} measurements are of an earlier run; --fresh measures everything anew"
-            self.report.notes.append(told)
+            known = "1 measurement is" if self._state.used == 1 else f"{self._state.used} measurements are"
+            self.report.notes.append(f"{known} of an earlier run; --fresh measures everything anew")
         if self._state.lost is not None:
             self.report.notes.append(self._state.lost)
         busy, cores = self.report.machine["loadAverage"], self.report.machine["cores"]

@@ -153,6 +153,7 @@ class Trials:
 
     def _slice(self, trial: _Trial, load: Load, length: float, warmup: float) -> _Slice:
         way = Way(load.concurrency, load.rate, _CONNECTIONS, warmup, length, None, _TIMEOUT)
+        self._seed += 1  # each slice of an open loop has a schedule of its own
         ended = self._generator.round(round_of(way, trial.address, trial.requests, self._seed), trial.probe.begin)
         server, processes = trial.probe.end()
         if ended.stopped is not None:
