@@ -30,6 +30,8 @@ _WARM_UP, _RAMP, _FIRST = 0.25, 0.05, 0.35
 #: A p99 of fewer requests is a guess: a reading lasts until there are so many, or so much longer than asked.
 _REQUESTS, _LONGER = 100, 3
 _CONNECTIONS, _TIMEOUT = 256, 30.0
+#: Milliseconds, where nothing was answered.
+_NEVER = _TIMEOUT * 1000
 #: Seconds of a server's start beyond loading a model, until one was measured.
 _START = 2.0
 
@@ -201,8 +203,8 @@ def _reading(load: Load, found: Sequence[_Slice], cut: float | None) -> Reading:
         seconds=seconds,
         requests=sum(len(each.samples.intended) for each in found),
         throughput=sum(len(each.samples.came) for each in found) / seconds if seconds else 0.0,
-        p50=percentile(latencies, 50) if len(latencies) else float("inf"),
-        p99=percentile(latencies, 99) if len(latencies) else float("inf"),
+        p50=percentile(latencies, 50) if len(latencies) else _NEVER,
+        p99=percentile(latencies, 99) if len(latencies) else _NEVER,
         failed=sum(sum(each.samples.failures().values()) for each in found),
         cores=sum(length * each.cores for length, each in taken) / measured if measured else None,
         memory=max((each.pss or each.rss for _, each in taken), default=None),
