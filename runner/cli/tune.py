@@ -11,6 +11,7 @@ import click
 from archiver.cli import console
 from archiver.errors import ArchiveError, UsageError
 from archiver.pack import refuse_existing
+from runner.cli.options import sent_input, sent_type
 from runner.cli.overrides import overrides
 
 if TYPE_CHECKING:
@@ -52,14 +53,8 @@ _OBJECTIVES = ("throughput", "latency", "cost")
     type=click.FloatRange(0, min_open=True),
     help="Open loop: so many requests a second, for --objective latency and cost.",
 )
-@click.option(
-    "--input",
-    "-i",
-    "source",
-    type=click.Path(path_type=Path),
-    help="File, folder, or JSON lines (.jsonl), sent in turn. Default: the archive's samples.",
-)
-@click.option("--content-type", help="What the input holds; guessed from its suffix otherwise.")
+@sent_input
+@sent_type
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a config key for all; repeatable.")
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
