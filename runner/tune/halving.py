@@ -94,7 +94,7 @@ class Search:
         order = sorted(candidates, key=self.known.space.simplicity)
         order.sort(key=self._promise, reverse=True)
         for place, candidate in enumerate(order):
-            if self.readings and not self._has_time(candidate, 2 * SHORT, first):
+            if not self._may_begin(candidate, first):
                 self._leave(order[place:], "not measured: the budget was used up")
                 break
             self._short_trial(candidate)
@@ -177,6 +177,12 @@ class Search:
         for candidate in candidates:
             self.out[candidate] = reason
             self.told(candidate, "out", reason)
+
+    def _may_begin(self, candidate: Candidate, end: float) -> bool:
+        """The first one in any case while there is time at all: a result is better than none."""
+        if not self.readings:
+            return self.clock() < self.deadline
+        return self._has_time(candidate, 2 * SHORT, end)
 
     def _has_time(self, candidate: Candidate, seconds: float, end: float) -> bool:
         return self.clock() + self.measurer.price(candidate) + seconds <= end

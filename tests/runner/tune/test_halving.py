@@ -73,6 +73,13 @@ def test_the_budget_is_kept_and_what_it_does_not_reach_is_told(budget):
         assert "not measured: the budget was used up" in search.out.values()
 
 
+def test_a_budget_that_is_over_before_the_first_server_measures_nothing():
+    world = make_world()
+    search = search_in(world, budget=0.0)
+    assert world.asked == [] and search.choice is None
+    assert {*search.out.values()} == {"not measured: the budget was used up"}
+
+
 def test_a_server_that_dies_is_out_and_the_others_go_on():
     best = Candidate(eager(precision="bf16"), 2, 32)
     search = search_in(make_world(dying=frozenset([best])))
