@@ -170,7 +170,7 @@ def _finish(found: Tune, folder: Path | None, target: Path | None, *, as_json: b
     if report.chosen is None:
         raise _nothing(report)
     if not report.chosen.met:
-        more = "a later limit, other --batch-sizes, --workers, --precisions, or a smaller model"
+        more = "a larger limit, other --batch-sizes, --workers, --precisions, or a smaller model"
         raise ArchiveError(verdict(report), hint=f"--sla-p99 {report.chosen.reading.p99 * 1.1:.0f}ms, {more}")
     if report.stopped is not None:
         console.note(f"note: {report.stopped}; this is the best so far, a later run goes on from here")
@@ -187,7 +187,7 @@ def _nothing(report: TuneReport) -> ArchiveError:
         return ArchiveError(f"nothing was measured: {report.stopped}")
     slow = too_slow_alone(report)
     if slow is not None:
-        return ArchiveError(slow, hint="a later limit, or a smaller model")
+        return ArchiveError(slow, hint="a larger limit, or a smaller model")
     if failed is not None:
         return ArchiveError(f"no server could be measured: {failed}")
     if report.seconds >= report.budget:
