@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,7 +172,7 @@ def _finish(found: Tune, folder: Path | None, target: Path | None, *, as_json: b
         raise _nothing(report)
     if not report.chosen.met:
         more = "a larger limit, other --batch-sizes, --workers, --precisions, or a smaller model"
-        raise ArchiveError(verdict(report), hint=f"--sla-p99 {report.chosen.reading.p99 * 1.1:.0f}ms, {more}")
+        raise ArchiveError(verdict(report), hint=f"--sla-p99 {math.ceil(report.chosen.reading.p99 * 1.1)}ms, {more}")
     if report.stopped is not None:
         console.note(f"note: {report.stopped}; this is the best so far, a later run goes on from here")
     if target is not None:

@@ -103,7 +103,7 @@ class Search:
             if not self._has_time(candidate, LONG, second):
                 break
             self._longer_trial(candidate)
-        self._last(self._near(self._best(self.finalists)[:_LEAST]))
+        self._last(self._last_few())
 
     def _short_trial(self, candidate: Candidate) -> None:
         """Unless what is known says that it cannot be the best."""
@@ -196,10 +196,16 @@ class Search:
         ranked = sorted(candidates, key=lambda each: self._rank(each), reverse=True)
         return ranked[: max(_LEAST, math.ceil(len(ranked) * _PART))]
 
-    def _near(self, best: Sequence[Candidate]) -> list[Candidate]:
-        """Without those that are too far behind the first to come before it."""
-        first = self._score(best[0]) if best else None
-        return [each for each in best if first is None or (self._score(each) or 0.0) >= first * _NEAR]
+    def _last_few(self) -> list[Candidate]:
+        """The best, those not far behind it, and the one whose curve promises most: when it is not among them, the
+        machine may have been busy just then."""
+        best = self._best(self.finalists)[:_LEAST]
+        if not best:
+            return []
+        first = self._score(best[0])
+        near = [each for each in best if first is None or (self._score(each) or 0.0) >= first * _NEAR]
+        promising = max(self.finalists, key=self._promise)
+        return near if promising in near else [*near[: _LEAST - 1], promising]
 
     def _rank(self, candidate: Candidate) -> tuple[bool, float]:
         best = best_reading(self.readings[candidate].values(), self.known.goal)

@@ -73,6 +73,13 @@ def test_the_budget_is_kept_and_what_it_does_not_reach_is_told(budget):
         assert "not measured: the budget was used up" in search.out.values()
 
 
+def test_a_machine_that_was_busy_at_the_first_trial_does_not_cost_the_best_its_place():
+    busy = make_world(per_row=0.8, noise=lambda number: 0.5 if number < 5 else 1.0)
+    found, best = search_in(busy).choice, best_of_all(make_world(per_row=0.8))
+    assert found is not None and best is not None
+    assert found.reading.throughput >= 0.95 * best.reading.throughput
+
+
 def test_a_budget_that_is_over_before_the_first_server_measures_nothing():
     world = make_world()
     search = search_in(world, budget=0.0)
