@@ -58,7 +58,7 @@ def chosen(
     choice = search.choice
     if choice is None:
         return None
-    why = reasons(choice, search.readings, {**out, **search.out, **search.failed}, search.known.goal)
+    why = reasons(choice, search.readings, {**search.failed, **search.out, **out}, search.known.goal)
     return Chosen(
         candidate=choice.candidate,
         reading=choice.reading,

@@ -10,6 +10,8 @@ from runner.tune.choice import Choice, best_reading, meets, score, words
 from runner.tune.facts import Goal, Load, Reading
 from runner.tune.space import Candidate
 
+#: Settings in which a candidate may differ and still say something about one of them.
+_ALIKE = 2
 #: What tables and sentences call a setting → what it is of a candidate.
 SETTINGS: Mapping[str, Callable[[Candidate], Any]] = {
     "device": lambda each: each.variant.device,
@@ -33,7 +35,8 @@ class Reason:
 def reasons(
     choice: Choice, measured: Mapping[Candidate, Mapping[Load, Reading]], out: Mapping[Candidate, str], goal: Goal
 ) -> list[Reason]:
-    """One for each setting that could be chosen at all."""
+    """One for each setting that could be chosen at all. `out`: why others were not measured, those that came nearest
+    to it first."""
     every = [*measured, *out]
     found = []
     for name, value in SETTINGS.items():
@@ -69,8 +72,9 @@ def _why(
             (reading for each in beyond for reading in measured[each].values()), key=lambda reading: reading.p99
         )
         return f"the lowest p99 of {value(beyond[0])} was {nearest.p99:.3g} ms"
-    like = sorted((each for each in others if each in out), key=lambda each: _unlike(each, choice.candidate))
-    return f"not {value(like[0])}: {out[like[0]]}"
+    near = [each for each in out if each in others]
+    alike = [each for each in near if _unlike(each, choice.candidate) <= _ALIKE] or near
+    return f"not {value(alike[0])}: {out[alike[0]]}"
 
 
 def _unlike(one: Candidate, other: Candidate) -> int:
