@@ -47,6 +47,7 @@ def tuned(tmp_path_factory):
     return folder, first, tune(model, "--sla-p99", "1s", "--batch-sizes", "4", cache=folder / "c")
 
 
+@pytest.mark.slow
 def test_a_model_is_tuned_from_archive_to_archive(tuned):
     folder, first, _ = tuned
     assert first.returncode == 0, first.stderr
@@ -60,12 +61,14 @@ def test_a_model_is_tuned_from_archive_to_archive(tuned):
     assert {"tune.json", "tune.html", "tune.md"} <= {file.name for file in (folder / "report").iterdir()}
 
 
+@pytest.mark.slow
 def test_what_does_not_run_is_out_with_its_reason(tuned):
     _, first, _ = tuned
     out = [each for each in json.loads(first.stdout)["tried"] if each["state"] == "out"]
     assert any("the handler exposes no torch module" in each["reason"] for each in out)
 
 
+@pytest.mark.slow
 def test_a_second_run_measures_nothing_that_is_known(tuned):
     _, first, second = tuned
     assert second.returncode == 0, second.stderr
@@ -75,6 +78,7 @@ def test_a_second_run_measures_nothing_that_is_known(tuned):
     assert found["seconds"] < json.loads(first.stdout)["seconds"] / 2
 
 
+@pytest.mark.slow
 def test_a_limit_that_nothing_keeps_is_told_with_the_nearest(tuned, tmp_path):
     folder, *_ = tuned
     done = tune(
