@@ -46,6 +46,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "predict": Entry("runner.cli.predict:predict", "Send a file to a running server.", "Serve"),
     "bench": Entry("runner.cli.bench:bench", "Measure a model under load.", "Serve"),
+    "tune": Entry("runner.cli.tune:tune", "Find the best configuration under a latency limit.", "Serve"),
     "run": Entry("runner.cli.run:run", "Run one request in this process, no server.", "Serve"),
 }
 

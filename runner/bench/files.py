@@ -24,15 +24,16 @@ def write(report: Report, folder: Path) -> list[Path]:
         "rounds.csv": rounds_csv(report),
         AB: ab_report_csv([report]),
     }
-    return _write(texts, folder)
+    return write_texts(texts, folder)
 
 
 def write_all(reports: Sequence[Report], folder: Path) -> list[Path]:
     """What several benches have in common: TorchServe's table, a line per level. Raises CannotWrite."""
-    return _write({AB: ab_report_csv(reports)}, folder)
+    return write_texts({AB: ab_report_csv(reports)}, folder)
 
 
-def _write(texts: Mapping[str, str], folder: Path) -> list[Path]:
+def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
+    """Files of a report by name, in this order. Raises CannotWrite."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [_written(folder / name, text) for name, text in texts.items()]

@@ -34,6 +34,15 @@ class Inputs:
     each: tuple[Input, ...]
     source: str
 
+    def written(self, folder: Path) -> list[tuple[Path, str]]:
+        """As files of the folder, each with its content type, for a model without a server."""
+        files = []
+        for number, each in enumerate(self.each):
+            file = folder / f"input-{number}"
+            file.write_bytes(each.body)
+            files.append((file, each.content_type))
+        return files
+
 
 def of_path(path: Path, content_type: str | None) -> Inputs:
     """Raises NotFound, NoInput."""

@@ -11,6 +11,7 @@ import click
 
 from archiver.cli import console
 from archiver.errors import ArchiveError, UsageError
+from runner.cli.options import sent_input, sent_type
 from runner.cli.overrides import overrides
 
 if TYPE_CHECKING:
@@ -34,14 +35,8 @@ _CONCURRENCY = "1,16,64"
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Rounds of each load.")
 @click.option("--connections", default=256, show_default=True, type=click.IntRange(1), help="Most, in an open loop.")
 @click.option("--timeout", default=30.0, show_default=True, type=_SECONDS, help="Seconds that an answer may take.")
-@click.option(
-    "--input",
-    "-i",
-    "source",
-    type=click.Path(path_type=Path),
-    help="File, folder, or JSON lines (.jsonl), sent in turn. Default: the archive's samples.",
-)
-@click.option("--content-type", help="What the input holds; guessed from its suffix otherwise.")
+@sent_input
+@sent_type
 @click.option(
     "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with every request; repeatable."
 )

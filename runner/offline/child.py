@@ -38,9 +38,10 @@ class Child:
         self._samples: list[wire.Row] = []
 
     def load(self, load: dict[str, Any]) -> dict[str, Any]:
-        """Load the model: seconds and the report, or why it failed."""
+        """Load the model: seconds, the report and most bytes before; or why it failed."""
         order = msgspec.convert(load, wire.Load)
         self._session = Session(order)
+        base = self.peak()
         started = time.perf_counter()
         try:
             report = self._session.open()
@@ -49,7 +50,7 @@ class Child:
         seconds = time.perf_counter() - started
         sample = sample_row(Path(order.model_dir), order.config["warmup"]["input"])
         self._samples = [] if sample is None else [sample]
-        return {"seconds": seconds, "report": report}
+        return {"seconds": seconds, "report": report, "base": base}
 
     def use(self, files: list[tuple[str, str]]) -> int:
         """Take these as samples instead: files and their content types; how many."""
@@ -92,6 +93,10 @@ class Child:
         """Most bytes that this process has held."""
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
+
+    def gpu_peak(self) -> int:
+        """Most bytes of a GPU that torch has held for this process; 0 without one."""
+        return torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0
 
     @property
     def _module(self) -> nn.Module:

@@ -18,18 +18,18 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from archiver.archive import Archive
 from archiver.config.model import ModelConfig, to_plain
 from archiver.errors import ArchiveError
-from archiver.manifest import PRECOMPILED, Manifest
+from archiver.manifest import Manifest
 from archiver.members import Member
-from archiver.repack import content_of, member_of, members_of, repack
+from archiver.repack import content_of, members_of, repack
 from archiver.scan.scan import scan_folder
 from archiver.store import Unpacked, unpack
 from runner import wire
 from runner.local import Settled, order, settled
 from runner.offline.artefacts import Artefact, compiled_for, with_artefacts
 from runner.offline.process import LoadedModel
+from runner.offline.reconfigured import child_of, own_members, with_config
 from runner.offline.settings import config_file
 from runner.offline.weights import Rewritten, rewrite
 from runner.optimize.edge import Call
@@ -186,35 +186,28 @@ class _Run:
 
     def _rewritten(self) -> list[Rewritten]:
         folder = self._folder / "weights"
-        found = (rewrite(each, self._dtypes, folder, own_loader=each.name == self._own_file) for each in self._own())
+        found = (
+            rewrite(each, self._dtypes, folder, own_loader=each.name == self._own_file)
+            for each in own_members(self._opened)
+        )
         return [each for each in found if each is not None]
 
     def _packed(self, weights: Iterable[Rewritten]) -> tuple[list[Member], Manifest]:
         """The members with the rewritten ones, and the manifest with their names."""
         new = {each.before.name: each.after for each in weights}
-        manifest = self._opened.manifest
-        file = manifest.serialized_file
+        file = self._opened.manifest.serialized_file
         renamed = replace(
-            manifest,
+            child_of(self._opened, self._source),
             serialized_file=new[file].name if file in new else file,
-            precompiled=(),
-            parent=f"sha256:{_digest(self._opened, self._source)}",
         )
-        members = [new.get(each.name, each) for each in self._own()]
+        members = [new.get(each.name, each) for each in own_members(self._opened)]
         return self._configured(members, renamed) if self._flags else (members, renamed)
 
     def _configured(self, members: list[Member], manifest: Manifest) -> tuple[list[Member], Manifest]:
         """With the command line's settings in the config."""
         folder = self._folder / "config"
         file = config_file(folder, self._opened.config_text, manifest.config_file, self._flags)
-        name = file.relative_to(folder).as_posix()
-        kept = [each for each in members if each.name != name]
-        return [*kept, member_of(name, file, "config")], replace(manifest, config_file=name)
-
-    def _own(self) -> list[Member]:
-        """The original's members without code that was compiled for it."""
-        members = members_of(self._opened.manifest, self._opened.model_dir)
-        return [each for each in members if each.role != PRECOMPILED]
+        return with_config(members, manifest, folder, file)
 
     def _check(self, optimised: Column) -> None:
         """Raises OptimizeFailed when the new archive's answers are too far from the original's."""
@@ -243,11 +236,6 @@ def _call(path: Path) -> Call:
 
 def _size(file: Path) -> int:
     return file.stat().st_size if file.is_file() else sum(each.stat().st_size for each in file.rglob("*"))
-
-
-def _digest(opened: Unpacked, source: Path) -> str:
-    with Archive.open(source) as archive:
-        return archive.claimed_digest or opened.digest
 
 
 def _with_report(opened: Unpacked, optimised: Column) -> Manifest:

@@ -51,6 +51,8 @@ class LoadedModel:
             raise
         self.seconds: float = found["seconds"]
         self.report: dict[str, Any] = found["report"]
+        #: Most bytes that the process held before the model was loaded: torch, and what comes with it.
+        self.base: int = found["base"]
 
     def milliseconds(self, batch: int, seconds: float = 0.3, *, stage: str = "handle") -> float:
         """Median time of one batch of samples, measured for so long; `stage`: the whole handler or a part of it."""
@@ -75,6 +77,10 @@ class LoadedModel:
     def peak(self) -> int:
         """Most bytes that the process has held."""
         return int(self._ask("peak"))
+
+    def gpu_peak(self) -> int:
+        """Most bytes of a GPU that torch has held for it; 0 without one."""
+        return int(self._ask("gpu_peak"))
 
     def _ask(self, name: str, **arguments: Any) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None

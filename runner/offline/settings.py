@@ -16,8 +16,9 @@ from archiver.config.source import read_source
 CONFIG = "model-config.yaml"
 
 
-def config_with(text: str | None, name: str, flags: Mapping[str, Any]) -> str:
-    """The config's text with `flags` over everything that it declares, also for single devices; comments are lost.
+def config_with(text: str | None, name: str, flags: Mapping[str, Any], head: str) -> str:
+    """The config's text with `flags` over everything that it declares, also for single devices; its comments are
+    lost, `head` comes in front.
 
     Raises InvalidInput for a config that cannot be read.
     """
@@ -26,7 +27,6 @@ def config_with(text: str | None, name: str, flags: Mapping[str, Any]) -> str:
     devices = values.get("devices")
     if isinstance(devices, Mapping):
         values["devices"] = {device: laid_over(block or {}, given) for device, block in devices.items()}
-    head = f"# {name} with the settings that `archive optimize` was given.\n"
     return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
@@ -34,5 +34,6 @@ def config_file(folder: Path, text: str | None, name: str | None, flags: Mapping
     """`config_with` as a file in `folder`, under the name that the archive has for it."""
     file = folder / (name or CONFIG)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(config_with(text, file.name, flags))
+    head = f"# {file.name} with the settings that `archive optimize` was given.\n"
+    file.write_text(config_with(text, file.name, flags, head))
     return file

@@ -17,17 +17,18 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     for name, sentence in facts(report):
         yield f"- {name}: {sentence}"
-    yield from _part("Load", "Medians of the rounds; latencies in milliseconds.", HEADS, rows(report))
+    yield from part("Load", "Medians of the rounds; latencies in milliseconds.", HEADS, rows(report))
     server = server_rows(report)
     if server:
         told = "The server's own account of the median round: means in milliseconds, the handler's per batch."
-        yield from _part("Server", told, SERVER_HEADS, server)
+        yield from part("Server", told, SERVER_HEADS, server)
     if report.notes or report.stopped:
         yield ""
         yield from (f"- {sentence}" for sentence in [*report.notes, *([report.stopped] if report.stopped else [])])
 
 
-def _part(title: str, told: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
+def part(title: str, told: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A section with a table."""
     yield from ("", f"## {title}", "", told, "", _line(heads), "|" + "---|" * len(heads))
     yield from map(_line, lines)
 

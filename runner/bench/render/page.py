@@ -49,7 +49,7 @@ def page(report: Report) -> str:
 
 
 def document(title: str, body: str) -> str:
-    """A page in the house's style; `body` is HTML."""
+    """A page of ours: the body's markup in the style of all reports."""
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}<title>{escape(title)}</title>'
@@ -71,7 +71,7 @@ def _body(report: Report, title: str) -> Iterator[str]:
     told = "Medians of the rounds; latencies in milliseconds, from the moment a request was meant to be sent."
     yield f"<h2>Load</h2><p>{told}</p>"
     yield table(HEADS, rows(report))
-    yield _key(report.measured)
+    yield key([level.name for level in report.measured])
     yield f'<div class="charts">{"".join(_charts(report.measured))}</div>'
     server = server_rows(report)
     if server:
@@ -83,27 +83,29 @@ def _body(report: Report, title: str) -> Iterator[str]:
 
 
 def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Of plain text; the first column has the names."""
+    """Markup of plain cells; it scrolls where it is wider than the page."""
     head = "".join(f"<th>{escape(each)}</th>" for each in heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _key(levels: Sequence[Level]) -> str:
-    items = (f'<li><i class="s{number % 6}"></i>{escape(each.name)}</li>' for number, each in enumerate(levels))
+def key(names: Sequence[str]) -> str:
+    """Which colour of the charts is whose."""
+    items = (f'<li><i class="s{number % 6}"></i>{escape(name)}</li>' for number, name in enumerate(names))
     return f'<ul class="key">{"".join(items)}</ul>'
 
 
 def _charts(levels: Sequence[Level]) -> Iterator[str]:
-    yield _figure(
+    yield figure(
         _distribution(levels), "How slow the slowest are: so many percent of the requests took at most so long."
     )
-    yield _figure(_trade(levels), "What each level gives and costs: a dot is the p99 of one round.")
-    yield _figure(_timeline(levels, latency=False), "Answers a second over the median round.")
-    yield _figure(_timeline(levels, latency=True), "The p99 of each moment over the median round.")
+    yield figure(_trade(levels), "What each level gives and costs: a dot is the p99 of one round.")
+    yield figure(_timeline(levels, latency=False), "Answers a second over the median round.")
+    yield figure(_timeline(levels, latency=True), "The p99 of each moment over the median round.")
 
 
-def _figure(svg: str, told: str) -> str:
+def figure(svg: str, told: str) -> str:
+    """A chart with the sentence that says how to read it."""
     return f"<figure>{svg}<figcaption>{escape(told)}</figcaption></figure>"
 
 

@@ -17,7 +17,7 @@ _QUANTILES = ("p50", "p90", "p99")
 
 def rounds_csv(report: Report) -> str:
     """Latencies in milliseconds, memory in bytes."""
-    return _csv(
+    return csv_text(
         [_round(level, number, each) for level in report.measured for number, each in enumerate(level.rounds)]
     )
 
@@ -45,7 +45,7 @@ def _round(level: Level, number: int, figures: RoundFigures) -> dict[str, Any]:
 
 def ab_report_csv(reports: Sequence[Report]) -> str:
     """As TorchServe's benchmark writes it. Latencies are whole milliseconds there, fractions here."""
-    return _csv([_as_torchserve(report, level) for report in reports for level in report.measured])
+    return csv_text([_as_torchserve(report, level) for report in reports for level in report.measured])
 
 
 def _as_torchserve(report: Report, level: Level) -> dict[str, Any]:
@@ -99,7 +99,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return round(fmean(values), 3) if values else None
 
 
-def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
+    """A heading of the first line's keys, and the lines; empty for none."""
     if not lines:
         return ""
     out = io.StringIO()

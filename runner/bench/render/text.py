@@ -45,9 +45,15 @@ def comparison(found: Sequence[Difference], tolerance: float) -> str:
         )
         for each in found
     ]
+    return tables([(COMPARED_HEADS, lines)])
+
+
+def tables(several: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]]) -> str:
+    """Heads and lines of each table."""
     out = io.StringIO()
     console = Console(file=out, width=_WIDE, force_terminal=sys.stdout.isatty(), highlight=False, soft_wrap=True)
-    console.print(_table(COMPARED_HEADS, lines))
+    for heads, lines in several:
+        console.print(_table(heads, lines))
     return _trimmed(out.getvalue())
 
 

@@ -1,0 +1,1 @@
+"""A tuning for people: the same rows on the terminal, in Markdown and on the page."""
