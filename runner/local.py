@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
+from archiver.compiled import compiled_root
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Origin
 from archiver.errors import ServeFailed
 from archiver.manifest import Manifest
+from archiver.store import Unpacked
 from runner import wire
 from runner.pool.placement import device_kind
 from runner.pool.spawner import Platform
@@ -62,3 +66,11 @@ def order(model_dir: Path, manifest: Manifest, here: Settled, *, trusted: bool) 
         trusted=trusted,
         envelope=manifest.envelope,
     )
+
+
+def served(opened: Unpacked, here: Settled, *, trusted: bool) -> wire.Load:
+    """`order`, with the compiled code that a server would find: the archive's own, and what the cache has. Raises
+    ServeFailed."""
+    load = order(opened.model_dir, opened.manifest, here, trusted=trusted)
+    digest = opened.manifest.content() or opened.digest
+    return structs.replace(load, digest=digest, compile_cache=str(compiled_root()), precompiled=True)

@@ -13,7 +13,7 @@ from msgspec import structs
 from archiver.store import Unpacked
 from runner.bench.inputs import Inputs
 from runner.bench.report import Level, Limit
-from runner.local import order, settled
+from runner.local import served, settled
 from runner.offline.process import LoadedModel
 
 _SECONDS, _FIRST = 1.0, 0.1
@@ -35,7 +35,7 @@ def measure(
     Raises ModelFailed.
     """
     here = settled(opened.config_text, opened.manifest.config_file or "", None, flags)
-    load = structs.replace(order(opened.model_dir, opened.manifest, here, trusted=trusted), threads=threads)
+    load = structs.replace(served(opened, here, trusted=trusted), threads=threads)
     files = _written(inputs, folder)
     with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
         models = list(pool.map(lambda _: LoadedModel(load), range(workers)))
