@@ -24,20 +24,21 @@ def write(report: Report, folder: Path) -> list[Path]:
         "rounds.csv": rounds_csv(report),
         AB: ab_report_csv([report]),
     }
-    return _write(texts, folder)
+    return write_texts(texts, folder)
 
 
 def write_all(reports: Sequence[Report], folder: Path) -> list[Path]:
     """What several benches have in common: TorchServe's table, a line per level. Raises CannotWrite."""
-    return _write({AB: ab_report_csv(reports)}, folder)
+    return write_texts({AB: ab_report_csv(reports)}, folder)
 
 
-def _write(texts: Mapping[str, str], folder: Path) -> list[Path]:
+def write_texts(texts: Mapping[str, str], folder: Path, option: str = "--report") -> list[Path]:
+    """By name, into a folder that need not be there. `option`: what names another one. Raises CannotWrite."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [_written(folder / name, text) for name, text in texts.items()]
     except OSError as error:
-        raise CannotWrite(f"cannot write the report to {folder}: {error.strerror}", hint="--report DIR") from error
+        raise CannotWrite(f"cannot write the report to {folder}: {error.strerror}", hint=f"{option} DIR") from error
 
 
 def _written(file: Path, text: str) -> Path:

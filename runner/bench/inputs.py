@@ -72,3 +72,13 @@ def _some(found: list[Input], source: str, where: str) -> Inputs:
     if not found:
         raise NoInput(f"{where} has nothing to send")
     return Inputs(tuple(found), source)
+
+
+def written(inputs: Inputs, folder: Path) -> list[tuple[Path, str]]:
+    """Each body as a file, with its content type: for a process that reads them."""
+    files = []
+    for number, each in enumerate(inputs.each):
+        file = folder / f"input-{number}"
+        file.write_bytes(each.body)
+        files.append((file, each.content_type))
+    return files

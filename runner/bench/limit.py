@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import structs
 
 from archiver.store import Unpacked
-from runner.bench.inputs import Inputs
+from runner.bench.inputs import Inputs, written
 from runner.bench.report import Level, Limit
 from runner.local import served, settled
 from runner.offline.process import LoadedModel
@@ -36,7 +36,7 @@ def measure(
     """
     here = settled(opened.config_text, opened.manifest.config_file or "", None, flags)
     load = structs.replace(served(opened, here, trusted=trusted), threads=threads)
-    files = _written(inputs, folder)
+    files = written(inputs, folder)
     with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
         models = list(pool.map(lambda _: LoadedModel(load), range(workers)))
         for model in models:
@@ -44,15 +44,6 @@ def measure(
             model.use(files)
         rates = {str(batch): _rate(models, pool, batch) for batch in sorted({*batches})}
     return Limit(workers, threads, rates)
-
-
-def _written(inputs: Inputs, folder: Path) -> list[tuple[Path, str]]:
-    files = []
-    for number, each in enumerate(inputs.each):
-        file = folder / f"input-{number}"
-        file.write_bytes(each.body)
-        files.append((file, each.content_type))
-    return files
 
 
 def _rate(models: Sequence[LoadedModel], pool: ThreadPoolExecutor, batch: int) -> float:

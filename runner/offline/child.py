@@ -77,6 +77,13 @@ class Child:
             rows += batch
         return rows / passed
 
+    def takes(self, rows: int, batch: int) -> float:
+        """Seconds for so many rows in batches of that size."""
+        started = time.perf_counter()
+        for _ in range(rows // batch):
+            self._answered(batch)
+        return time.perf_counter() - started
+
     def profile(self, batch: int, batches: int, trace: str) -> dict[str, Any]:
         """Record so many batches of samples; what was seen, or what is wrong with the samples."""
         from runner.profile.recording import BadInput, Wanted, record

@@ -61,6 +61,10 @@ class LoadedModel:
         """Rows a second in batches of that size, measured for so long."""
         return float(self._ask("rate", batch=batch, seconds=seconds))
 
+    def takes(self, rows: int, batch: int) -> float:
+        """Seconds for so many rows, a multiple of `batch`, in batches of that size."""
+        return float(self._ask("takes", rows=rows, batch=batch))
+
     def use(self, files: Sequence[tuple[Path, str]]) -> None:
         """Take these as samples, in turn, instead of the archive's own: files with their content types."""
         self._ask("use", files=[(str(file), content_type) for file, content_type in files])

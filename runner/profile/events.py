@@ -58,7 +58,9 @@ class Placed:
 
 def events_of(trace: Mapping[str, Any]) -> list[Event]:
     """Of a decoded trace."""
-    return [_event(each) for each in trace.get("traceEvents", ()) if each.get("ph") == "X" and each.get("cat") in _KINDS]
+    return [
+        _event(each) for each in trace.get("traceEvents", ()) if each.get("ph") == "X" and each.get("cat") in _KINDS
+    ]
 
 
 def _event(found: Mapping[str, Any]) -> Event:
@@ -125,4 +127,6 @@ def _closed(stack: list[_Open], device: Mapping[int, float]) -> Placed:
     if stack:
         stack[-1].inside += took
     number = last.event.number
-    return Placed(last.event, last.path, max(took - last.inside, 0.0), 0.0 if number is None else device.get(number, 0.0))
+    return Placed(
+        last.event, last.path, max(took - last.inside, 0.0), 0.0 if number is None else device.get(number, 0.0)
+    )

@@ -20,7 +20,9 @@ _ORDER = ("preprocess", "collate", "inference", FORWARD, "split", "postprocess")
 
 MATRIX, COPYING, OTHER, PYTHON, COMPILED = "matrix products", "copies", "other operators", "Python", "compiled code"
 #: Operators that multiply, convolve or attend, however they are spelled: addmm, mkldnn_convolution, sdpa's kinds.
-_MATRIX = re.compile(r"(?:^|::|_)(?:add|sp|scaled_)?(?:b|ba?dd?b)?mm(?:_|$)|conv|linear|attention|matmul|gemm|lstm|gru")
+_MATRIX = re.compile(
+    r"(?:^|::|_)(?:add|sp|scaled_)?(?:b|ba?dd?b)?mm(?:_|$)|conv|linear|attention|matmul|gemm|lstm|gru"
+)
 _COPIES = {"aten::copy_", "aten::_to_copy", "aten::to", "aten::clone", "aten::contiguous"}
 _DIRECTION = re.compile(r"(HtoD|DtoH|DtoD|PtoP)")
 
@@ -48,8 +50,8 @@ class Operator(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Padding(msgspec.Struct, frozen=True, rename="camel"):
-    """Parts of tokens and of rows that are padding. `lost_ms`: what it costs; `measured`: against batches without any,
-    else it is the same part of forward."""
+    """Parts of tokens and of rows that are padding. `lost_ms`: what it costs; `measured`: against batches without
+    any, else it is the same part of forward."""
 
     tokens: float
     rows: float
@@ -67,8 +69,9 @@ class Transfer(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """`profiled_ms`: a batch under the profiler, for how far the shares can be trusted. `unfit`, `failed`: calls of all
-    batches that eager answered in place of compiled code. `device_share`: part of a batch that the GPU computed."""
+    """`profiled_ms`: a batch under the profiler, for how far the shares can be trusted. `unfit`, `failed`: calls of
+    all batches that eager answered in place of compiled code. `device_share`: part of a batch that the GPU computed.
+    """
 
     batch: int
     batches: int
@@ -101,7 +104,9 @@ class Figures(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         return sum(self.kinds.get(kind, 0.0) for kind in kinds)
 
 
-def figures(recorded: Recorded, events: Sequence[Event], batch: int, buckets: Sequence[int], *, compiled: bool) -> Figures:
+def figures(
+    recorded: Recorded, events: Sequence[Event], batch: int, buckets: Sequence[int], *, compiled: bool
+) -> Figures:
     """`buckets`: batch sizes that rows are padded to. `compiled`: forward's own time is compiled code, not Python."""
     every = placed(events, BATCH)
     times = [each.event.end - each.event.start for each in every if each.event.name == BATCH]
@@ -166,10 +171,17 @@ class _Row:
         return max(self._shapes, key=lambda words: self._shapes[words])
 
 
+def kind_of(operator: str) -> str:
+    """By name."""
+    if operator in _COPIES:
+        return COPYING
+    return MATRIX if _MATRIX.search(operator) else OTHER
+
+
 def _row_of(each: Placed, *, compiled: bool) -> tuple[str, str]:
     name = each.event.name
     if each.event.kind is Kind.OPERATOR:
-        return name, COPYING if name in _COPIES else MATRIX if _MATRIX.search(name) else OTHER
+        return name, kind_of(name)
     around = (*each.path, name)
     stage = next((part for part in reversed(around) if part in (*STAGES, FORWARD, BATCH)), name)
     kind = COMPILED if compiled and stage == FORWARD else PYTHON
@@ -212,6 +224,4 @@ def _transfers(events: Iterable[Event], batches: int) -> Iterator[Transfer]:
             directions[found[1] if found else event.name].append(event)
     for direction, copies in directions.items():
         taken = sum(copy.end - copy.start for copy in copies) / 1000
-        yield Transfer(
-            direction, len(copies) / batches, sum(copy.size for copy in copies) / batches, taken / batches
-        )
+        yield Transfer(direction, len(copies) / batches, sum(copy.size for copy in copies) / batches, taken / batches)

@@ -22,9 +22,9 @@ class WithoutPadding(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """`milliseconds`: by range, medians over the batches, without the profiler. `unfit` and `failed`: calls that eager
-    answered because nothing compiled fits them, or compiled code failed. `not_apart`: why the trace has no ranges of
-    the module's parts."""
+    """`milliseconds`: by range, medians over the batches, without the profiler. `unfit` and `failed`: calls that
+    eager answered because nothing compiled fits them, or compiled code failed. `not_apart`: why the trace has no
+    ranges of the module's parts."""
 
     milliseconds: dict[str, float]
     unfit: int

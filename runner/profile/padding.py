@@ -25,7 +25,9 @@ def call_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     return Call(rows, tokens.numel(), _padded(tokens, named, getattr(module, "config", None)))
 
 
-def _named(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _named(
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
     """Arguments with their names; those in a mapping by its keys."""
     places = [*inspect.signature(forward).parameters]
     for place, value in enumerate(args):

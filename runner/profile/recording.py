@@ -50,7 +50,9 @@ class Wanted:
 
     def each(self) -> list[list[wire.Row]]:
         rows, size = self.rows, self.batch
-        return [[rows[(number * size + place) % len(rows)] for place in range(size)] for number in range(self.batches)]
+        return [
+            [rows[(number * size + place) % len(rows)] for place in range(size)] for number in range(self.batches)
+        ]
 
 
 def record(session: Session, wanted: Wanted) -> Recorded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from rich import box
 from rich.console import Console
@@ -20,16 +20,16 @@ _WIDE = 200
 def text(report: Report) -> str:
     """Facts, the table of levels, the server's own account, notes."""
     out = io.StringIO()
-    console = Console(file=out, width=_WIDE, force_terminal=sys.stdout.isatty(), highlight=False, soft_wrap=True)
+    console = _console(out)
     for name, sentence in facts(report):
-        console.print(f"{name:<10}{sentence}", markup=False)
+        console.print(f"{name:<10}{sentence}")
     console.print()
     console.print(_table(HEADS, rows(report)))
     server = server_rows(report)
     if server:
         console.print(_table(SERVER_HEADS, server))
     for sentence in report.notes:
-        console.print(f"note      {sentence}", markup=False)
+        console.print(f"note      {sentence}")
     return _trimmed(out.getvalue())
 
 
@@ -45,10 +45,7 @@ def comparison(found: Sequence[Difference], tolerance: float) -> str:
         )
         for each in found
     ]
-    out = io.StringIO()
-    console = Console(file=out, width=_WIDE, force_terminal=sys.stdout.isatty(), highlight=False, soft_wrap=True)
-    console.print(_table(COMPARED_HEADS, lines))
-    return _trimmed(out.getvalue())
+    return lined_up(COMPARED_HEADS, lines)
 
 
 def _trimmed(shown: str) -> str:
@@ -66,10 +63,22 @@ def _verdict(each: Difference, tolerance: float) -> str:
     return "within the tolerance" if abs(each.worse) <= tolerance else "better" if each.worse < 0 else "worse"
 
 
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+def lined_up(heads: Sequence[str], lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> str:
+    """One table; `left`: columns of words."""
+    out = io.StringIO()
+    _console(out).print(_table(heads, lines, left))
+    return _trimmed(out.getvalue())
+
+
+def _console(out: io.StringIO) -> Console:
+    on_terminal = sys.stdout.isatty()
+    return Console(file=out, width=_WIDE, force_terminal=on_terminal, highlight=False, soft_wrap=True, markup=False)
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place == 0 else "right", no_wrap=True)
+        table.add_column(head, justify="left" if place in left else "right", no_wrap=True)
     for line in lines:
         table.add_row(*line)
     return table

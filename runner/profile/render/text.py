@@ -1,0 +1,70 @@
+"""For the terminal: facts, tables, the call tree, what to change."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from runner.bench.render.text import lined_up
+from runner.profile.render.words import (
+    STAGE_HEADS,
+    alike,
+    batch_note,
+    facts,
+    gain,
+    no_gain,
+    operator_heads,
+    operator_rows,
+    percent,
+    short,
+    stage_rows,
+)
+from runner.profile.report import Profile
+from runner.profile.tree import Branch
+
+_LEAST, _DEEPEST = 0.02, 12
+
+
+def text(report: Profile) -> str:
+    """All of it."""
+    return "\n".join(_lines(report))
+
+
+def _lines(report: Profile) -> Iterator[str]:
+    for name, sentence in facts(report):
+        yield f"{name:<10}{sentence}"
+    yield ""
+    yield lined_up(STAGE_HEADS, stage_rows(report.figures)) + "\n"
+    heads = operator_heads(report.figures)
+    yield lined_up(heads, operator_rows(report.figures), left=(0, len(heads) - 1)) + "\n"
+    yield from flame_lines(report.figures.flame)
+    yield ""
+    yield from _changes(report)
+
+
+def flame_lines(flame: Branch) -> Iterator[str]:
+    """Who called what, with everything below it; layers that are alike as one."""
+    above = [""] * (_DEEPEST + 2)
+    for depth, each in alike(flame).walk(_LEAST):
+        if depth <= _DEEPEST:
+            above[depth + 1] = each.name
+            yield f"{percent(each.share):>6}  {'  ' * depth}{short(each.name, above[depth])}"
+
+
+def _changes(report: Profile) -> Iterator[str]:
+    if not report.promising:
+        yield "Nothing that was tried makes it faster." if report.tried else "No change was tried."
+    for number, each in enumerate(report.promising, 1):
+        yield f"{number}. {each.name}: {gain(each)}"
+        yield from _indented([each.why, batch_note(each, report), each.yaml])
+    if report.together is not None:
+        yield f"together: {gain(report.together) if report.together.refused is None else report.together.refused}"
+        yield from _indented([batch_note(report.together, report)])
+    for each in report.useless:
+        yield f"no gain from {each.name}: {no_gain(each)}"
+
+
+def _indented(parts: Sequence[str]) -> Iterator[str]:
+    for part in parts:
+        if part:
+            yield textwrap.indent(part, "   ")
