@@ -6,11 +6,12 @@ batch were if the part that the change bears on took no time. It is no promise; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from archiver.config.model import ModelConfig
+from archiver.config.origins import laid_over
 from runner.profile.figures import COMPILED, COPYING, MATRIX, OTHER, PYTHON, STAGES, Figures
 
 #: Parts of a batch below which a change is not worth trying.
@@ -175,6 +176,23 @@ RULES: tuple[Rule, ...] = (
 def worth_trying(figures: Figures, here: Situation) -> list[Change]:
     """In the order of the rules."""
     return [change for rule in RULES if (change := rule(figures, here)) is not None]
+
+
+def together(changes: Sequence[Change]) -> Change:
+    """All of them as one; where two set the same, the first counts."""
+    settings: dict[str, Any] = {}
+    for change in reversed(changes):
+        settings = laid_over(settings, change.settings)
+    return Change(
+        name=" + ".join(change.name for change in changes),
+        why="",
+        bound=None,
+        batch=settings.get("batchSize", changes[0].batch),
+        settings=settings,
+        yaml="",
+        steps=tuple(dict.fromkeys(step for change in changes for step in change.steps)),
+        processes=max(change.processes for change in changes),
+    )
 
 
 def _python_in_forward(figures: Figures) -> float:

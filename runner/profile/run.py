@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from archiver import __version__
-from archiver.config.origins import laid_over
 from archiver.errors import ArchiveError, UsageError
 from archiver.store import Unpacked, unpack
 from runner.bench import machine
@@ -18,7 +17,7 @@ from runner.deploying import existing
 from runner.local import Settled, settled
 from runner.offline.process import LoadedModel
 from runner.pool.cores import available_cores
-from runner.profile.changes import Change, Situation, worth_trying
+from runner.profile.changes import Change, Situation, together, worth_trying
 from runner.profile.events import events_of
 from runner.profile.figures import Figures, figures
 from runner.profile.report import Profile
@@ -148,20 +147,3 @@ def _try(
             report.together = tried(all_of_them, subject, model, batch, ms)
     except KeyboardInterrupt:
         report.stopped = "interrupted"
-
-
-def together(changes: Sequence[Change]) -> Change:
-    """All of them as one; where two set the same, the first counts."""
-    settings: dict[str, Any] = {}
-    for change in reversed(changes):
-        settings = laid_over(settings, change.settings)
-    return Change(
-        name=" + ".join(change.name for change in changes),
-        why="",
-        bound=None,
-        batch=settings.get("batchSize", changes[0].batch),
-        settings=settings,
-        yaml="",
-        steps=tuple(dict.fromkeys(step for change in changes for step in change.steps)),
-        processes=max(change.processes for change in changes),
-    )

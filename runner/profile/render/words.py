@@ -12,7 +12,6 @@ from runner.profile.tree import Branch
 
 STAGE_HEADS = ("stage", "ms", "share")
 _MOST_OPERATORS = 15
-_LEAST_SHARE = 0.002
 _LONGEST = 60
 _DIRECTIONS = {
     "HtoD": "host to device",
@@ -90,9 +89,12 @@ def operator_heads(figures: Figures) -> tuple[str, ...]:
 def operator_rows(figures: Figures) -> list[tuple[str, ...]]:
     """By own time, on the GPU where there is one."""
     on_gpu = figures.device_share is not None
-    key = (lambda each: each.device_ms) if on_gpu else (lambda each: each.share)
-    ordered = sorted(figures.operators, key=key, reverse=True)
-    return [_operator_row(each, on_gpu) for each in ordered[:_MOST_OPERATORS] if key(each) > 0]
+    ordered = sorted(figures.operators, key=lambda each: _weight(each, on_gpu), reverse=True)
+    return [_operator_row(each, on_gpu) for each in ordered[:_MOST_OPERATORS] if _weight(each, on_gpu) > 0]
+
+
+def _weight(operator: Operator, on_gpu: bool) -> float:
+    return operator.device_ms if on_gpu else operator.share
 
 
 def _operator_row(each: Operator, on_gpu: bool) -> tuple[str, ...]:

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.bench.render.chart import Series, chart, linear, logarithmic
 from runner.bench.render.page import page
+from tests.runner.bench.pages import Tags
 from tests.runner.bench.reports import Made, make_report
 
 VALUES = st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=30)
-_VOID = {"meta"}
-
-
-class Tags(HTMLParser):
-    """Every element must be closed by its own name; `found` are all with their attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found, self._open = [], []
-        self.feed(text)
-        assert not self._open
-
-    def handle_starttag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-        if tag not in _VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
 
 
 def test_the_page_is_whole_and_needs_nothing_beside_it():
