@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 60
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-interop chaos soak fuzz check bench bench-optimise clean
+.PHONY: demo test test-slow test-interop chaos soak fuzz check bench bench-optimise bench-side-by-side clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml constraints.txt
@@ -52,6 +52,10 @@ bench: $(READY)
 bench-optimise: $(READY)
 	$(BIN)/python benchmarks/optimise.py --model minilm
 	$(BIN)/python benchmarks/optimise.py --model resnet50
+
+# Needs Java for TorchServe. ARGS=--quick: a short round that leaves README.md and REPORT.md alone.
+bench-side-by-side: $(READY)
+	$(BIN)/python -m benchmarks.side_by_side $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .import_linter_cache

@@ -59,8 +59,9 @@ class Archive:
         if self.kind == "directory":
             return
         # Also of a foreign archive: whoever signed it vouches for its members, so that nothing else may be in it.
-        if self.manifest.is_own or SIGNATURE in self._entries:
-            safety.check_profile(source.listing, limits)
+        signed = SIGNATURE in self._entries
+        if self.manifest.is_own or signed:
+            safety.check_profile(source.listing, limits, signed=signed)
         if self.manifest.is_own:
             safety.check_content(source.listing, {file.path: file.size for file in self.manifest.files})
 

@@ -27,6 +27,7 @@ CODES = {
     "model-file/no-class": "the model file defines no class",
     "checkpoint/needs-model-file": "a built-in handler cannot load bare weights without a model file",
     "pickle/refused": "a file wants more than torch's weights_only list when it is unpickled: it needs --trust",
+    "convert/named-by-hand": "code or config names the checkpoint that becomes safetensors under another name",
     "labels/invalid": "index_to_name.json is no label mapping",
     "sample/invalid": "a sample input that ends in .json is no JSON",
     "project/missing-file": "a file that is named does not exist",

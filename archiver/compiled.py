@@ -4,6 +4,7 @@
     <cache>/compile/<key>.json        what the key stands for, written anew at every use
     <cache>/compile/<key>.seal.json   what is in the folder
     <cache>/compile/<key>.lock        held by the worker that fills or loads the folder
+    <cache>/compile-apart/<digest>/   the same for one archive whose workers are sandboxed
 
 Workers write these (`runner/optimize/cache.py`); here only names, sizes and the plain `.json` count, so that
 nothing of torch is needed. Code that a worker has loaded already stays with that worker.
@@ -42,14 +43,25 @@ def compiled_root(cache: Path | None = None) -> Path:
     return (cache or cache_root()) / "compile"
 
 
-def compiled(root: Path) -> list[Compiled]:
+def compiled_apart(digest: str, cache: Path | None = None) -> Path:
+    """The folder of one archive whose workers are sandboxed: what they compile, no other archive loads."""
+    return (cache or cache_root()) / "compile-apart" / digest
+
+
+def compiled_roots(cache: Path | None = None) -> list[Path]:
+    """That of all, and those of sandboxed archives."""
+    return [compiled_root(cache), *shelf.folders((cache or cache_root()) / "compile-apart")]
+
+
+def compiled(*roots: Path) -> list[Compiled]:
     """What is there, most recently used first."""
-    return sorted(filter(None, map(_entry, shelf.folders(root))), key=lambda entry: entry.used, reverse=True)
+    found = (_entry(folder) for root in roots for folder in shelf.folders(root))
+    return sorted(filter(None, found), key=lambda entry: entry.used, reverse=True)
 
 
-def prune_compiled(root: Path, max_size: int) -> list[Compiled]:
+def prune_compiled(root: Path, max_size: int, *others: Path) -> list[Compiled]:
     """Remove least recently used folders until `max_size` bytes are left, never one in use; return them."""
-    return shelf.prune(compiled(root), max_size, (".seal.json",))
+    return shelf.prune(compiled(root, *others), max_size, (".seal.json",))
 
 
 def _entry(folder: Path) -> Compiled | None:

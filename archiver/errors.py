@@ -156,7 +156,8 @@ class UntrustedPickle(ArchiveError):
         more = f", and {len(refusals) - _SHOWN} more" if len(refusals) > _SHOWN else ""
         super().__init__(
             f"`{archive}` wants more than torch's weights_only list allows: {'; '.join(refusals[:_SHOWN])}{more}",
-            hint=f"`archive scan {archive}` shows all of it; if you trust whoever made it, add --trust",
+            hint=f"`archive scan {archive}` shows all of it; if you trust whoever made it, add --trust, or have it "
+            "signed: --require-signature KEYS",
         )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
@@ -119,10 +119,12 @@ class Manifest:
         return {name: role for name, role in named.items() if name}
 
     def to_json(self) -> dict[str, Any]:
-        """The document to write, in TorchServe's order of fields; keys without a value are left out."""
+        """The document to write, in TorchServe's order of fields; keys without a value are left out. Those that we do
+        not know come last, as they were read."""
         model = {
             key: value for key, attribute in _MODEL_KEYS.items() if (value := getattr(self, attribute)) is not None
         }
+        model |= _unknown(self.raw.get("model", {}), _KNOWN_OF_MODEL)
         document = {
             "createdOn": self.created_on,
             "description": self.description,
@@ -137,7 +139,8 @@ class Manifest:
             "parent": self.parent,
             "report": list(self.report),
         }
-        return {key: value for key, value in document.items() if value not in (None, [], {})}
+        known = {key: value for key, value in document.items() if value not in (None, [], {})}
+        return {**known, **_unknown(self.raw, document)}
 
     def to_bytes(self) -> bytes:
         """MANIFEST.json: two spaces, UTF-8, line feeds; the same values give the same bytes."""
@@ -156,6 +159,8 @@ _MODEL_KEYS = {
     "configFile": "config_file",
     "envelope": "envelope",
 }
+#: Those and the one that we keep elsewhere.
+_KNOWN_OF_MODEL = frozenset({*_MODEL_KEYS, "description"})
 #: Keys of an item of `files` and their types.
 _FILE_TYPES: tuple[tuple[str, Any], ...] = (
     ("path", str),
@@ -166,6 +171,10 @@ _FILE_TYPES: tuple[tuple[str, Any], ...] = (
 )
 #: Keys inside `model` that name a member, and so must stay inside the archive.
 _FILE_KEYS = ("handler", "serializedFile", "modelFile", "requirementsFile", "configFile")
+
+
+def _unknown(read: Mapping[str, Any], known: Container[str]) -> dict[str, Any]:
+    return {key: value for key, value in read.items() if key not in known}
 
 
 def created_on(source_date_epoch: str | None) -> str:

@@ -55,7 +55,7 @@ def create(project: Project, *, force: bool = False, checks: bool = True, progre
     started = time.monotonic()
     target = project.target
     refuse_existing(target, force=force)
-    members, findings = _planned(project, checks)
+    members, findings = planned(project, checks)
     manifest, content = write(target, FORMATS[project.archive_format], members, _manifest(project), progress)
     return Summary(
         path=target,
@@ -94,7 +94,8 @@ def refuse_existing(target: Path, *, force: bool) -> None:
         raise ArchiveError(message, hint="--export-path DIR puts the archive elsewhere")
 
 
-def _planned(project: Project, checks: bool) -> tuple[tuple[Member, ...], list[Finding]]:
+def planned(project: Project, checks: bool) -> tuple[tuple[Member, ...], list[Finding]]:
+    """What would be packed, and warnings. Raises InvalidInput."""
     found, missing = candidates(project)
     members, clashes = plan(found)
     findings = [*missing, *clashes, *check(project, members)]

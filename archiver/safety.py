@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -50,6 +50,7 @@ RULES = {
     "archive/gap": "nothing between the members",
     "archive/comment": "no comment at the end",
     "archive/data-descriptor": "sizes stand before the data",
+    "archive/padding": "extra fields bring members to a page's beginning with zeros; signed archives have no others",
     "archive/unlisted-member": "every member is in the manifest's `files`",
     "archive/missing-member": "everything in the manifest's `files` is in the archive",
     "archive/size-mismatch": "sizes are those of the manifest's `files`",
@@ -60,6 +61,7 @@ UNLISTED = frozenset({"MAR-INF/MANIFEST.json", "MAR-INF/model.sig"})
 
 _UNICODE_PATH = 0x7075
 _ZIP64 = 0x0001
+_ALIGNMENT = 0xD935
 _COMPRESSIONS = frozenset({"stored", "deflated", "deflate64"})
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
@@ -76,7 +78,8 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What one of an entry's two zip headers claims. `packed`, `size` in bytes; `extras`: tags of extra fields."""
+    """What one of an entry's two zip headers claims. `packed`, `size` in bytes; `extras`: tags of extra fields;
+    `loose`: where they say nothing, there is more than our padding."""
 
     name: bytes
     method: int
@@ -85,6 +88,7 @@ class Header:
     packed: int
     size: int
     extras: tuple[int, ...] = ()
+    loose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +307,22 @@ def _data_descriptor(listing: Listing, _: Limits) -> str | None:
     return next((f"member `{name}` has its sizes behind its data" for name in named), None)
 
 
+def _padding(listing: Listing, _: Limits) -> str | None:
+    named = (name for name, header in _headers(listing) if header.loose)
+    return next((f"member `{name}` has bytes in an extra field that say nothing" for name in named), None)
+
+
+def _unknown_extra(listing: Listing, _: Limits) -> str | None:
+    named = (name for name, header in _headers(listing) if not {_ZIP64, _ALIGNMENT}.issuperset(header.extras))
+    return next((f"member `{name}` has an extra field that no signature vouches for" for name in named), None)
+
+
+def _headers(listing: Listing) -> Iterator[tuple[str, Header]]:
+    for entry in listing.entries:
+        for header in filter(None, (entry.central, entry.local)):
+            yield entry.name, header
+
+
 ENTRY: tuple[tuple[str, EntryRule], ...] = (
     ("archive/link", _link),
     ("archive/special-file", _special_file),
@@ -336,7 +356,10 @@ PROFILE: tuple[tuple[str, ListRule], ...] = (
     ("archive/data-descriptor", _data_descriptor),
     ("archive/gap", _gap),
     ("archive/comment", _comment),
+    ("archive/padding", _padding),
 )
+
+SIGNED: tuple[tuple[str, ListRule], ...] = (*PROFILE, ("archive/padding", _unknown_extra))
 
 
 def check(listing: Listing, limits: Limits) -> None:
@@ -348,9 +371,9 @@ def check(listing: Listing, limits: Limits) -> None:
     _apply(LIST, listing, limits)
 
 
-def check_profile(listing: Listing, limits: Limits) -> None:
+def check_profile(listing: Listing, limits: Limits, *, signed: bool) -> None:
     """Apply the rules of the strict profile to an archive that says it was made by this tool, or that is signed."""
-    _apply(PROFILE, listing, limits)
+    _apply(SIGNED if signed else PROFILE, listing, limits)
 
 
 def check_content(listing: Listing, files: Mapping[str, int]) -> None:

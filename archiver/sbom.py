@@ -1,8 +1,9 @@
 """The bill of materials of an archive: MAR-INF/sbom.cdx.json, CycloneDX 1.6. Pure.
 
-It says what the model is and under which licence, the framework it was built with, what its handler requires, and
-the sha256 of every file. It is made from the manifest and the requirements alone, each time an archive is packed:
-no serial number, no clock, so that the same inputs give the same bytes. Format: cyclonedx.org/docs/1.6/json.
+It says what the model is and under which licence, the framework it was built with, what its handler requires (in
+the version that is pinned, else in the one installed where it was packed), and the sha256 of every file. It is made
+from the manifest and the requirements alone, each time an archive is packed: no serial number, no clock, so that the
+same inputs give the same bytes. Format: cyclonedx.org/docs/1.6/json.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ Installed = Callable[[str], str | None]
 
 _MODEL = "model"
 _OURS = "torch-archive"
-_PASSWORD = re.compile(r"://[^/@\s]+@")
+#: What an address may hold that is nobody's business: a password, a token in its query, the way to a file.
+_PRIVATE = (
+    (re.compile(r"://[^/@\s]+@"), "://"),
+    (re.compile(r"(://[^\s?#]*)\?[^\s#]*"), r"\1"),
+    (re.compile(r"\bfile:/[^\s;]*/"), "file:"),
+    (re.compile(r"^/[^\s;]*/"), ""),
+)
 _PINNED = re.compile(r"===?\s*([A-Za-z0-9.!+_-]+)\s*(?:;|$)")
 #: Licences of models that SPDX has an id for (spdx.org/licenses). Others are names.
 _SPDX = frozenset(
@@ -68,11 +75,13 @@ def libraries_of(data: bytes) -> Iterator[tuple[str, str | None]]:
 
 
 def requirement_lines(text: str) -> Iterator[str]:
-    """The requirements of a pip file, as written, but for options and passwords in addresses."""
+    """The requirements of a pip file, as written, but for options and what is private in addresses."""
     for line in lines(text):
         bare = line.partition(" --")[0].strip()
         if bare and not bare.startswith("-"):
-            yield _PASSWORD.sub("://", bare)
+            for pattern, left in _PRIVATE:
+                bare = pattern.sub(left, bare)
+            yield bare
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:
@@ -125,7 +134,7 @@ def _libraries(requirements: str, installed: Installed) -> Iterator[dict[str, An
             yield {"type": "library", "bom-ref": line, "name": line}
             continue
         pinned = _PINNED.search(line)
-        version = installed(name) or (pinned.group(1) if pinned else None)
+        version = pinned.group(1) if pinned else installed(name)
         yield {**_package(name, version, "library"), "properties": [_property("requirement", line)]}
 
 

@@ -46,7 +46,7 @@ def fields(folder: Path) -> dict[str, Any]:
     """What the key stands for; nothing where that was never written or is damaged: the folder can go all the same."""
     try:
         told = json.loads(beside(folder, ".json").read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 

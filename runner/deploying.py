@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from archiver.compiled import compiled_root
+from archiver.compiled import compiled_apart, compiled_root
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Effective, Origin
-from archiver.errors import NotFound
+from archiver.errors import NotFound, ServeFailed
 from archiver.manifest import MANIFEST, Manifest
 from archiver.progress import Progress, silent
 from archiver.project import PROJECT_FILE
@@ -112,7 +112,7 @@ class _Opened:
 class Deployer:
     """What every deployment of one server shares. `flags`: config keys of the command line; `envelope`: for archives
     that name none; `metrics_defined`: units, types and dimensions of handlers' metrics; `gate`: which archives are
-    opened at all."""
+    opened at all; `confinement`: what workers give up."""
 
     def __init__(
         self,
@@ -125,8 +125,10 @@ class Deployer:
         envelope: str | None = None,
         metrics_defined: Sequence[wire.MetricDefinition] = (),
         gate: Gate | None = None,
+        confinement: wire.Confinement = wire.Confinement(),  # noqa: B008  frozen
         progress: Progress = silent,
     ) -> None:
+        self._confinement = confinement
         self._homes = homes
         self._metrics = metrics
         self._flags = flags
@@ -172,6 +174,9 @@ class Deployer:
         server = self._defaults(name, manifest.model_version)
         layers = {Origin.FLAG: self._flags, Origin.API: opened.order.settings, Origin.SERVER: server}
         placement, config, settled = _placed(opened.declared, platform, layers)
+        if self._confinement.sandbox and config.parallel.torchrun:
+            message = "its processes (torchrun) meet over TCP, which --sandbox takes from them"
+            raise ServeFailed(message, where=f"model `{name}`", hint="serve it without --sandbox")
         ignored = [*not_applied(settled), *self._homes.not_applied(manifest, use_venv=settled.values["useVenv"])]
         for sentence in filter(None, [placement.fallback, *ignored]):
             log.warning("%s: %s", name, sentence)
@@ -241,13 +246,18 @@ class Deployer:
             trusted=self._trusts_pickles,
             envelope=unpacked.manifest.envelope or self._envelope,
             digest=unpacked.manifest.content() or unpacked.digest,
-            compile_cache=str(compiled_root()),
+            compile_cache=str(self._compiled_of(unpacked)),
             # Its handler runs as well: whoever named the archive trusts it.
             precompiled=True,
             world=model.config.parallel.processes if model.config.parallel.torchrun else 0,
             visible=list(placement.spans[number]),
             metrics=[*self._metrics_defined],
+            confinement=self._confinement,
         )
+
+    def _compiled_of(self, unpacked: Unpacked) -> Path:
+        """Where compiled code is kept. A sandboxed archive shares none with others: it is native code."""
+        return compiled_apart(unpacked.digest) if self._confinement.sandbox else compiled_root()
 
 
 def _placed(

@@ -13,7 +13,7 @@ from runner.frontend.cors import Cors
 from runner.frontend.listener import Address, Certificate, Surface
 from runner.frontend.patience import Patience
 from runner.pool.registry import Registry
-from runner.wire import MetricDefinition
+from runner.wire import Confinement, MetricDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,11 @@ class ServerSettings:
     #: Folders whose archives may be registered over HTTP; of workflows, the model store when None.
     model_store: Path | None = None
     workflow_store: Path | None = None
-    #: Whether models may come and go over HTTP, and prefixes of addresses that they may come from.
+    #: Whether models may come and go over HTTP, and prefixes of addresses that they may come from; of the private
+    #: ones the host may be in a private network.
     registers: bool = True
     allowed_urls: Sequence[str] = ()
+    private_urls: Sequence[str] = ()
     #: Seconds for accepted requests: at the end, and when their model is taken out.
     drain_timeout: float = 30.0
     unregister_timeout: float = 120.0
@@ -55,8 +57,12 @@ class ServerSettings:
     trust: bool = False
     #: Archives may install what they require.
     installs: bool = False
-    #: Workers do not see environment variables that this pattern matches.
-    hidden_variables: str = ""
+    #: What workers give up; `scratch` is the service's to fill in.
+    confinement: Confinement = Confinement()
+    #: Environment variables that workers see beyond those that libraries read: names, in which * stands for anything.
+    passed_variables: Sequence[str] = ()
+    #: As in TorchServe, workers see every variable that this pattern does not match; None for ours.
+    hidden_variables: str | None = None
 
     #: Requests need its keys; new ones are good for so many minutes.
     key_file: Path | None = None

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import uvloop
+from msgspec import structs
 
 from archiver.errors import CannotWrite, ServeFailed
 from archiver.progress import Progress, silent
+from runner import landlock
 from runner.deploying import Deployer
 from runner.frontend import exposure
 from runner.frontend.health import Health
@@ -28,7 +31,9 @@ from runner.metrics_log import MetricsLog
 from runner.pool.control import Control, Order
 from runner.pool.homes import Homes
 from runner.pool.registry import Registry
+from runner.pool.scratch import Scratch, scratch_folder
 from runner.pool.spawner import Spawner, process_environment
+from runner.pool.variables import cleaned, for_installers, looks_secret, without
 from runner.server_settings import ServerSettings
 from runner.startup import deploy_all, wanted_modules
 from runner.surfaces import Surfaces
@@ -37,6 +42,8 @@ from runner.workflow.workflows import Workflows
 log = logging.getLogger("archive.server")
 
 _FILES = 65_536
+#: That one line of the log names.
+_NAMES = 8
 
 
 class Service:
@@ -68,23 +75,30 @@ class Service:
         addresses = [address for address, _ in (*settings.listeners, *settings.rpc)]
         exposure.check(addresses, has_keys=settings.key_file is not None, insecure=settings.insecure)
         _allow_many_connections()
-        with ExitStack() as sockets:
+        if settings.confinement.sandbox:
+            landlock.require()
+        with ExitStack() as held:
             for address, surfaces in settings.listeners:
                 self.listeners.append(Listener(address, surfaces))
-                sockets.callback(self.listeners[-1].close)
-            await self._serve(archives, ready)
+                held.callback(self.listeners[-1].close)
+            scratch = held.enter_context(scratch_folder()) if settings.confinement.sandbox else None
+            await self._serve(archives, ready, scratch)
 
     def _gauges(self) -> list[Gauges]:
         return [deployment.gauges() for deployment in self.registry]
 
-    async def _serve(self, archives: Sequence[Order], ready: Callable[[Service], None]) -> None:
+    async def _serve(
+        self, archives: Sequence[Order], ready: Callable[[Service], None], scratch: Scratch | None
+    ) -> None:
         settings = self.settings
         tokens = _tokens(settings)
         self._watch_signals()
-        variables = process_environment(settings.hidden_variables)
-        spawner = Spawner(wanted_modules(archives, settings.gate, installs=settings.installs), variables)
-        homes = Homes(spawner, variables, installs=settings.installs)
-        deployer = self._deployer(homes)
+        variables = process_environment(_shown(settings))
+        installing = {**variables, **for_installers(os.environ)} if settings.installs else None
+        modules = wanted_modules(archives, settings.gate, installs=settings.installs)
+        spawner = Spawner(modules, variables, scratch=scratch)
+        homes = Homes(spawner, variables, installing=installing, scratch=scratch)
+        deployer = self._deployer(homes, scratch)
         control = Control(self.registry, deployer.prepare, settings.unregister_timeout, self._changed_meanwhile)
         surfaces = Surfaces(settings, self.registry, self.metrics, self.health, control, tokens)
         self.workflows = surfaces.workflows
@@ -113,8 +127,9 @@ class Service:
             await self._drain(asyncio.gather(serving, *(each.stop(settings.drain_timeout) for each in calls)))
             await self._end(spawner, control)
 
-    def _deployer(self, homes: Homes) -> Deployer:
+    def _deployer(self, homes: Homes, scratch: Scratch | None) -> Deployer:
         settings = self.settings
+        place = "" if scratch is None else str(scratch.folder)
         return Deployer(
             homes,
             self.metrics,
@@ -124,6 +139,7 @@ class Service:
             envelope=settings.envelope,
             metrics_defined=settings.metrics_defined,
             gate=settings.gate,
+            confinement=structs.replace(settings.confinement, scratch=place),
             progress=self._progress,
         )
 
@@ -242,6 +258,25 @@ def _tokens(settings: ServerSettings) -> Tokens | None:
         raise ServeFailed(str(error), hint="name a file that the server may write, or a good one") from error
     log.info("requests need the keys of %s", settings.key_file)
     return tokens
+
+
+def _shown(settings: ServerSettings) -> Mapping[str, str]:
+    """The environment variables of workers; the log says which they are not given."""
+    if settings.hidden_variables is not None and not settings.passed_variables:
+        shown = without(os.environ, settings.hidden_variables)
+        if secrets := [name for name, value in shown.variables.items() if looks_secret(name, value)]:
+            log.warning("handlers see %s; blacklist_env_vars keeps variables from them", _few(secrets))
+        return shown.variables
+    shown = cleaned(os.environ, settings.passed_variables)
+    if shown.hidden:
+        log.info("handlers do not see the environment's %s; --pass-env NAME passes one", _few(shown.hidden))
+    return shown.variables
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first of them, and how many more."""
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
 
 
 def _allow_many_connections() -> None:

@@ -56,11 +56,12 @@ def preloads(archives: Iterable[Declared]) -> list[str]:
 
 
 def declared(text: str | None, file: str, *, lenient: bool) -> Declared:
-    """Read and check an archive's config. Raises InvalidInput on errors unless `lenient`."""
+    """Read and check an archive's config. Raises InvalidInput on errors unless `lenient`: then keys that are wrong
+    are dropped, as TorchServe drops them. What is no YAML is refused, as it is there: nothing of it can be meant."""
     if text is None or not text.strip():
         return Declared({}, {}, ())
     checked = examine_config(text, file)
-    if checked.errors and not lenient:
+    if checked.errors and not (lenient and checked.is_readable):
         hint = f"`archive validate {file}` shows all findings"
         raise InvalidInput(checked.errors, spared="nothing was started", hint=hint)
     return Declared(checked.values, checked.source.values, tuple(checked.errors))

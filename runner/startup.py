@@ -71,10 +71,14 @@ async def _deploy_workflow(order: Order, workflows: Workflows) -> None:
 def _load_failed(deployment: Deployment, error: LoadError) -> ArchiveError:
     failure = error.failure
     hint = f"`archive run {deployment.path} --input FILE` loads it in one process, for a debugger"
-    if failure.kind == "UntrustedPickle":
+    if failure.kind == "TooLittleMemory":
+        hint = "--worker-memory 2GB"
+    elif failure.kind == "UntrustedPickle":
         hint = "if you trust whoever made this archive: `archive serve --trust …`"
     elif failure.kind == "ModuleNotFoundError" and deployment.lacks is not None:
         hint = f"`archive serve --install-requirements …` installs what its {deployment.lacks} names"
+    elif failure.out_of_memory and deployment.memory_limit:
+        hint = f"--worker-memory leaves it {deployment.memory_limit / 1e9:g} GB; a larger limit, or none"
     trace = "".join(f"\n  {line}" for line in failure.trace)
     return ServeFailed(
         f"model `{deployment.model.name}` failed to load: {failure.kind}: {failure.message}{trace}",

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archiver.errors import ServeFailed
 from runner.frontend.app import App
 from runner.frontend.control import Actions
 from runner.frontend.downloads import Downloads
 from runner.frontend.health import Health
 from runner.frontend.http import HttpServer, http_server
-from runner.frontend.listener import Address, Listener, Surface
+from runner.frontend.listener import Address, Listener, Surface, check
 from runner.frontend.management import Management
 from runner.frontend.patience import room_for_connections
 from runner.frontend.predictions import Predictions
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
 
 
 class Surfaces:
-    """Servers over the same models. `workflows`: those that they serve."""
+    """Servers over the same models. `workflows`: those that they serve. Raises ServeFailed for a certificate that
+    cannot be used."""
 
     def __init__(
         self,
@@ -45,12 +45,14 @@ class Surfaces:
         self._health = health
         self._control = control
         self._tokens = tokens
+        if settings.certificate is not None:
+            check(settings.certificate)
         store = settings.model_store
         models = models_from(store, self._downloads(store))
         self.workflows = Workflows(control, models, settings.unregister_timeout, settings.gate)
 
     def http(self, listener: Listener) -> HttpServer:
-        """The server of one address. Raises ServeFailed for a certificate that cannot be used."""
+        """The server of one address."""
         settings = self._settings
         manages = listener.address.is_local or self._tokens is not None or settings.open_management
         app = App(
@@ -65,11 +67,8 @@ class Surfaces:
             self._workflow_actions(allowed=manages),
         )
         certificate = settings.certificate if listener.address.secure else None
-        try:
-            room = room_for_connections().divided(len(settings.listeners))
-            return http_server(app, settings.drain_timeout, certificate, patience=settings.patience, room=room)
-        except OSError as error:
-            raise ServeFailed(f"the certificate cannot be used: {error}", hint="both files are PEM") from error
+        room = room_for_connections().divided(len(settings.listeners))
+        return http_server(app, settings.drain_timeout, certificate, patience=settings.patience, room=room)
 
     async def rpc(self, address: Address, surfaces: frozenset[Surface]) -> RpcServer:
         """The gRPC server of one address, taking calls."""
@@ -97,8 +96,8 @@ class Surfaces:
         return Actions(self._control, store, allowed=allowed, registers=registers, downloads=downloads)
 
     def _downloads(self, store: Path | None) -> Downloads | None:
-        allowed = self._settings.allowed_urls
-        return Downloads(store, allowed) if store is not None and allowed else None
+        allowed, private = self._settings.allowed_urls, self._settings.private_urls
+        return Downloads(store, allowed, private) if store is not None and (allowed or private) else None
 
     def _workflow_actions(self, *, allowed: bool) -> WorkflowActions:
         store = self._settings.workflow_store or self._settings.model_store

@@ -55,6 +55,18 @@ class MetricDefinition(msgspec.Struct, array_like=True):
     dimensions: list[str]
 
 
+class Confinement(msgspec.Struct, array_like=True, frozen=True):
+    """What a worker gives up beyond what all give up. `memory`: bytes of its own; `files`: descriptors; 0 for no
+    limit. `sandbox`: it reads and writes only what it needs; `readable`: files and folders that it may read as well;
+    `scratch`: the folder in which it makes its temporary one."""
+
+    memory: int = 0
+    files: int = 0
+    sandbox: bool = False
+    readable: list[str] = []
+    scratch: str = ""
+
+
 class Load(msgspec.Struct, tag="load"):
     """Load this model. `config` is a `ModelConfig` as plain values; `device` is "cpu", "mps" or "cuda:N".
 
@@ -64,7 +76,7 @@ class Load(msgspec.Struct, tag="load"):
     `world`: of how many processes the worker consists by torchrun, 0 without it; `rank`: which of them this is,
     `port`: where they meet (both set by rank 0). `visible`: numbers of the GPUs that they may see, [] for all.
     For pt2.background: `eager_first` leaves compilation out, `background` loads behind those who serve meanwhile.
-    `metrics`: those that are defined (TorchServe's metrics.yaml).
+    `metrics`: those that are defined (TorchServe's metrics.yaml). `confinement`: what the worker gives up first.
     """
 
     model_name: str
@@ -88,6 +100,7 @@ class Load(msgspec.Struct, tag="load"):
     port: int = 0
     visible: list[int] = []
     metrics: list[MetricDefinition] = []
+    confinement: Confinement = Confinement()
 
 
 class Loaded(msgspec.Struct, tag="loaded"):

@@ -29,6 +29,7 @@ COMMANDS: dict[str, Entry] = {
     "optimize": Entry(
         "runner.cli.optimize:optimize", "Pack weights and code in the form in which they are served.", "Build"
     ),
+    "convert": Entry("runner.cli.convert:convert", "Turn pickled weights into safetensors.", "Build"),
     "workflow": Entry("archiver.cli.workflow:workflow", "Pack a workflow of several models.", "Build"),
     "validate": Entry("archiver.cli.validate:validate", "Check configs, projects and archives.", "Build"),
     "schema": Entry("archiver.cli.schema:schema", "Print a JSON Schema.", "Build"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,9 +11,8 @@ import click
 
 from archiver import compiled, environments, store
 from archiver.cli import console
-from archiver.errors import UsageError
+from archiver.cli.sizes import bytes_of
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 #: What the cache holds, each kind with a size, a time and a state.
 _Entry: TypeAlias = "store.Stored | compiled.Compiled | environments.Made"
 _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -37,7 +35,7 @@ def cache(ctx: click.Context, as_json: bool) -> None:
 def ls(as_json: bool) -> None:
     """List unpacked archives, then compiled code, then environments, each most recently used first."""
     unpacked = store.stored()
-    made = compiled.compiled(compiled.compiled_root())
+    made = compiled.compiled(*compiled.compiled_roots())
     homes = environments.environments(environments.environments_root())
     everything: list[_Entry] = [*unpacked, *made, *homes]
     if as_json:
@@ -57,11 +55,12 @@ def prune(max_size: str, as_json: bool) -> None:
 
     Compiled code gets the room that the archives leave, environments what both leave.
     """
-    room = _bytes(max_size)
+    room = bytes_of(max_size, "--max-size 20GB")
     unpacked = store.prune(room)
     room = max(0, room - _total(store.stored()))
-    made = compiled.prune_compiled(compiled.compiled_root(), room)
-    room = max(0, room - _total(compiled.compiled(compiled.compiled_root())))
+    root, *others = compiled.compiled_roots()
+    made = compiled.prune_compiled(root, room, *others)
+    room = max(0, room - _total(compiled.compiled(root, *others)))
     homes = environments.prune_environments(environments.environments_root(), room)
     everything: list[_Entry] = [*unpacked, *made, *homes]
     freed = _total(everything)
@@ -72,14 +71,6 @@ def prune(max_size: str, as_json: bool) -> None:
     for entry in everything:
         console.out(_line(entry).rstrip())
     console.out(f"{len(everything)} removed, {console.size(freed)} freed")
-
-
-def _bytes(text: str) -> int:
-    """A size as people write it: 500MB, 20GB, 1.5TB (powers of 1000)."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)b?", text.strip().lower())
-    if match is None:
-        raise UsageError(f"{text!r} is no size", hint="write it like --max-size 20GB")
-    return int(float(match[1]) * _UNITS[match[2]])
 
 
 def _age(seconds: float) -> str:

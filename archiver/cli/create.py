@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import click
 
 from archiver import checkpoint, pack
 from archiver.cli import console
+from archiver.config.findings import Finding
 from archiver.manifest import BILL, PRECOMPILED
-from archiver.pack import Summary
+from archiver.pack import Summary, refuse_existing
 from archiver.project import PROJECT_FILE, Project, from_flags, known
 
 _RUNTIMES = click.Choice(known("runtime")["enum"])
@@ -38,6 +40,7 @@ _FORMATS = click.Choice(known("format")["enum"])
 @click.option("-c", "--config-file", metavar="FILE", help="The model's settings, YAML.")
 @click.option("--description", metavar="TEXT", help="One sentence about the model, kept in the manifest.")
 @click.option("--license", metavar="SPDX", help="Licence of the model, e.g. Apache-2.0; kept in manifest and SBOM.")
+@click.option("--safetensors", is_flag=True, help="Pack a pickled state dict as safetensors.")
 @click.option(
     "--precompile",
     "devices",
@@ -48,18 +51,26 @@ _FORMATS = click.Choice(known("format")["enum"])
 @click.option("--no-check", is_flag=True, help="Errors of the checks become warnings.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def create(
-    folder: Path | None, force: bool, devices: tuple[str, ...], no_check: bool, as_json: bool, **flags: Any
+    folder: Path | None,
+    force: bool,
+    safetensors: bool,
+    devices: tuple[str, ...],
+    no_check: bool,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Pack checkpoint, handler and config into an archive.
 
     With flags as torch-model-archiver has them, or from a FOLDER that holds an archive.yaml, whose values flags
     replace. Without FOLDER the archive.yaml here counts, unless a flag names a file to pack.
 
-    Nothing is written when a check fails, nor when --precompile does.
+    Nothing is written when a check fails, nor when --safetensors or --precompile does.
     """
     project = _project(folder, flags)
-    summary = _packer(devices)(project, force=force, checks=not no_check, progress=console.progress)
-    for finding in summary.warnings:
+    refuse_existing(project.target, force=force)
+    with _as_packed(project, safetensors, checks=not no_check) as (project, warnings):
+        summary = _packer(devices)(project, force=force, checks=not no_check, progress=console.progress)
+    for finding in (*warnings, *summary.warnings):
         console.note(console.finding_text(finding))
     if as_json:
         console.out_json(_as_json(summary))
@@ -74,6 +85,17 @@ def _packer(devices: tuple[str, ...]) -> Callable[..., Summary]:
         return pack.create
     create: Callable[..., Summary] = importlib.import_module("runner.offline.create").create
     return partial(create, devices=devices, working=console.working)
+
+
+def _as_packed(
+    project: Project, safetensors: bool, *, checks: bool
+) -> AbstractContextManager[tuple[Project, list[Finding]]]:
+    """The project with its weights as they will be packed, and warnings. Converting takes the runner, too."""
+    if not safetensors:
+        return nullcontext((project, []))
+    converted: Callable[..., AbstractContextManager[tuple[Project, list[Finding]]]]
+    converted = importlib.import_module("runner.offline.convert").converted
+    return converted(project, checks=checks)
 
 
 def _project(folder: Path | None, flags: dict[str, Any]) -> Project:

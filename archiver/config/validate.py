@@ -38,6 +38,11 @@ class Checked:
     def errors(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.is_error]
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether the text is YAML with keys, or says nothing at all."""
+        return () in self.source.places or {finding.code for finding in self.errors} <= {"yaml/empty"}
+
 
 def examine_config(text: str | bytes, file: str, *, members: Collection[str] | None = None) -> Checked:
     """Read and check a model config. `file` is its name in findings; `members`: names in the archive, if known.

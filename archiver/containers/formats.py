@@ -42,6 +42,11 @@ def stem(path: Path) -> str:
     return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
 
 
+def is_archive(path: Path) -> bool:
+    """Whether the name says that it is an archive of a model or a workflow, or it is a folder."""
+    return path.is_dir() or path.name.endswith((*_SUFFIXES, ".war"))
+
+
 def open_source(path: Path, limits: Limits) -> Source:
     """Open whatever is at `path`. Raises NotFound, DamagedArchive for what is no archive, RefusedArchive."""
     if path.is_dir():

@@ -24,6 +24,9 @@ END_SIGNATURE = b"PK\x05\x06"
 END64_SIGNATURE = b"PK\x06\x06"
 LOCATOR_SIGNATURE = b"PK\x06\x07"
 
+#: Large members start on a page, so that a memory map and a reflink need no copy.
+PAGE = 4096
+
 #: Where the CRC stands in a local header; it is known only after the data.
 CRC_OFFSET = 14
 
@@ -190,10 +193,10 @@ def parse_central(data: memoryview) -> Central:
     if len(data) < length or disk not in (0, _FULL16):
         raise Malformed("its directory at the end is broken")
     name = bytes(data[CENTRAL.size : CENTRAL.size + names])
-    fields = _fields(bytes(data[CENTRAL.size + names : length - comments]))
-    size, packed, place = _widened(fields, [size, packed, place])
-    tags = tuple(tag for tag, _ in fields)
-    return Central(Header(name, method, flags, crc, packed, size, tags), place, system, attributes, length)
+    fields, rest = _fields(bytes(data[CENTRAL.size + names : length - comments]))
+    (size, packed, place), unused = _widened(fields, [size, packed, place])
+    tags, loose = tuple(tag for tag, _ in fields), _is_loose(fields, rest + unused)
+    return Central(Header(name, method, flags, crc, packed, size, tags, loose), place, system, attributes, length)
 
 
 def parse_local(data: bytes) -> Local:
@@ -204,10 +207,10 @@ def parse_local(data: bytes) -> Local:
     length = LOCAL.size + names + extras
     if len(data) < length:
         raise Malformed("is cut off")
-    fields = _fields(data[LOCAL.size + names : length])
-    size, packed = _widened(fields, [size, packed])
-    tags = tuple(tag for tag, _ in fields)
-    return Local(Header(data[LOCAL.size : LOCAL.size + names], method, flags, crc, packed, size, tags), length)
+    fields, rest = _fields(data[LOCAL.size + names : length])
+    (size, packed), unused = _widened(fields, [size, packed])
+    name, tags = data[LOCAL.size : LOCAL.size + names], tuple(tag for tag, _ in fields)
+    return Local(Header(name, method, flags, crc, packed, size, tags, _is_loose(fields, rest + unused)), length)
 
 
 def _encoded(name: str) -> tuple[bytes, int]:
@@ -221,8 +224,9 @@ def _padding(place: int, align: int) -> bytes:
     return struct.pack("<HHH", _ALIGNMENT, 2 + zeros, align) + bytes(zeros)
 
 
-def _fields(extra: bytes) -> list[tuple[int, bytes]]:
-    """Tag and content of each extra field. Fewer than four bytes at the end are padding, as zipalign leaves it."""
+def _fields(extra: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+    """Tag and content of each extra field, and the rest. Fewer than four bytes at the end are padding, as zipalign
+    leaves it."""
     fields = []
     at = 0
     while len(extra) - at >= 4:
@@ -231,15 +235,22 @@ def _fields(extra: bytes) -> list[tuple[int, bytes]]:
             raise Malformed("has an extra field that is longer than its header")
         fields.append((tag, extra[at + 4 : at + 4 + length]))
         at += 4 + length
-    return fields
+    return fields, extra[at:]
 
 
-def _widened(fields: list[tuple[int, bytes]], numbers: list[int]) -> list[int]:
-    """Replace the numbers that did not fit by those in the zip64 field, which holds just them, in order."""
+def _is_loose(fields: list[tuple[int, bytes]], rest: bytes) -> bool:
+    """Whether bytes that say nothing are not as we write them. `rest`: those outside of any field."""
+    aligned = [content for tag, content in fields if tag == _ALIGNMENT]
+    return bool(rest) or any(content[:2] != PAGE.to_bytes(2, "little") or any(content[2:]) for content in aligned)
+
+
+def _widened(fields: list[tuple[int, bytes]], numbers: list[int]) -> tuple[list[int], bytes]:
+    """The numbers, those that did not fit replaced by those in the zip64 field, which holds just them, in order; and
+    what else it holds."""
     wide = next((content for tag, content in fields if tag == _ZIP64), b"")
     widened = []
     for number in numbers:
         if number == _FULL32 and len(wide) >= 8:
             number, wide = int.from_bytes(wide[:8], "little"), wide[8:]
         widened.append(number)
-    return widened
+    return widened, wide

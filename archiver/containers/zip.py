@@ -21,12 +21,9 @@ from archiver.errors import DamagedArchive
 from archiver.members import LARGE
 from archiver.safety import Entry, Gap, Header, Kind, Limits, Listing, refuse
 
-#: Large members start on a page, so that a memory map and a reflink need no copy.
-PAGE = 4096
-
 _COMPRESSIONS = {0: "stored", 8: "deflated", 9: "deflate64"}
 _KINDS = {0: Kind.FILE, stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
-_LOCAL_GUESS = records.LOCAL.size + 256 + PAGE + 32
+_LOCAL_GUESS = records.LOCAL.size + 256 + records.PAGE + 32
 _LONGEST_COMMENT = 0xFFFF
 _DESCRIPTORS = (0, 12, 16, 20, 24)
 
@@ -47,7 +44,7 @@ class ZipSink:
 
     def begin(self, name: str, size: int) -> None:
         self._name, self._size, self._start, self._crc = name, size, self._at, 0
-        align = PAGE if size >= LARGE else 1
+        align = records.PAGE if size >= LARGE else 1
         self._put(records.pack_local(name, size, self._start, align=align, zip64_from=self._zip64_from))
 
     def write(self, chunk: bytes) -> None:

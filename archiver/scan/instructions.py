@@ -43,6 +43,8 @@ class Reader:
         self._buffer = b""
         self._next = 0
         self._base = start
+        #: Bytes of the last argument without a fixed length, also of those that were not kept.
+        self.counted = 0
 
     @property
     def at(self) -> int:
@@ -67,13 +69,14 @@ class Reader:
 
     def line(self) -> bytes:
         """Up to the next line feed, its beginning if it is long, and past it. Raises Broken where there is none."""
-        kept = b""
+        kept, start = b"", self.at
         while (end := self._buffer.find(b"\n", self._next)) < 0:
             kept = (kept + self._buffer[self._next :])[: LONGEST + 1]
             self._next = len(self._buffer)
             self._fill(1)
         kept += self._buffer[self._next : end]
         self._next = end + 1
+        self.counted = self.at - start
         return kept[: LONGEST + 1]
 
     def _fill(self, count: int) -> None:
@@ -100,7 +103,7 @@ def _argument(reader: Reader, name: str, kind: int) -> bytes:
     if kind == _LINE:
         # A line feed can be in neither of the two.
         return b"\n".join([reader.line(), reader.line()]) if name in _TWO_LINES else reader.line()
-    count = int.from_bytes(reader.take(_COUNTED[kind]), "little")
+    reader.counted = count = int.from_bytes(reader.take(_COUNTED[kind]), "little")
     kept = reader.take(min(count, LONGEST + 1))
     if count > len(kept):
         reader.skip(count - len(kept))

@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 from archiver import checkpoint, safety
 from archiver.containers import tar
 from archiver.containers.source import Extent
-from archiver.containers.streams import until_end
+from archiver.containers.streams import STEP, until_end
 from archiver.containers.zip import ZipSource
 from archiver.errors import ArchiveError, DamagedArchive, RefusedArchive
 from archiver.scan import code
 from archiver.scan.allowed import is_allowed, is_torchscript
-from archiver.scan.extents import compression, file_of, spooled, unpacked
+from archiver.scan.extents import bytes_of_text, compression, file_of, sealed, spooled, unpacked
 from archiver.scan.found import DAMAGED, INSIDE, Found, unjudged, worst
-from archiver.scan.machine import Gate, Pickle, Refusal, TooLong
+from archiver.scan.machine import Gate, Held, Pickle, Refusal, TooLong
 from archiver.scan.pickles import pickles
 
 _HEAD = 1024
@@ -95,8 +95,8 @@ class _Look:
     def found(self) -> list[Found]:
         if self.place.depth == 0 and code.is_compiled(self.place.name):
             return [Found(self.place.entry, "code", "runs", code.COMPILED)]
-        inner = [*self._tar(), *self._zip(), *self._packed()]
-        own = self._pickle()
+        own, held = self._pickle()
+        inner = [*self._tar(), *self._zip(), *self._packed(), *held]
         what = code.about(self.place.name, self.head)
         if what is not None:
             own = replace(own, kind="code", verdict=worst([own.verdict, "runs"]), about=what)
@@ -110,20 +110,43 @@ class _Look:
             own = _merged(own, each)
         return [replace(own, verdict=worst([own.verdict, *(each.verdict for each in parts)])), *parts]
 
-    def _pickle(self) -> Found:
-        """What the entry is as a pickle, safetensors or plain data."""
+    def _pickle(self) -> tuple[Found, list[Found]]:
+        """What the entry is as a pickle, safetensors or plain data, and what it holds as values."""
         # As a pickle, a zip would begin by asking its loader for an object, which plain unpicklers refuse.
         if self.head.startswith(_ZIP):
-            return Found(self.place.entry, "data", "data")
+            return Found(self.place.entry, "data", "data"), []
         entry, suffix = self.place.entry, PurePosixPath(self.place.name).suffix.lower()
-        start = _numpy_start(self.extent) if self.head.startswith(_NUMPY) else 0
-        found = pickles(self.extent, start, suffix, self.budget, self.place.allows)
+        found = [
+            one for at in self._starts() for one in pickles(self.extent, at, suffix, self.budget, self.place.allows)
+        ]
         kind = checkpoint.kind_of_head(self.head, suffix)
         if not found and kind == "safetensors":
-            return Found(entry, "weights", "safe", checkpoint.KINDS[kind])
+            return Found(entry, "weights", "safe", checkpoint.KINDS[kind]), []
         if not found:
-            return Found(entry, "data", "data", checkpoint.KINDS[kind] if kind == "onnx" else "")
-        return _as_pickle(entry, kind, found)
+            return Found(entry, "data", "data", checkpoint.KINDS[kind] if kind == "onnx" else ""), []
+        held = [each for one in found for value in one.held for each in self._held(value)]
+        return _as_pickle(entry, kind, found), held
+
+    def _held(self, value: Held) -> list[Found]:
+        """What a value of a pickle is, should somebody unpickle that, too."""
+        if (deep := self._too_deep()) is not None:
+            return [deep]
+        place = self.place.inside(f"bytes at {value.start}", is_allowed)
+        extent = Extent(self.extent.fd, self.extent.offset + value.start, value.length)
+        if value.encoding == "latin-1":
+            return look(place, extent, self.budget)
+        self.budget.pay_unpacked(value.length)
+        with spooled(bytes_of_text(extent, value.encoding)) as copy:
+            return look(place, copy, self.budget)
+
+    def _starts(self) -> Iterator[int]:
+        """Where a pickle may begin: a file of numpy's arrays has one for each that is of objects."""
+        if not self.head.startswith(_NUMPY):
+            yield 0
+            return
+        for at in _places(self.extent, _NUMPY):
+            self.budget.pay_entry()
+            yield _numpy_start(self.extent, at)
 
     def _zip(self) -> list[Found]:
         if not self.head.startswith(_ZIP) and not self._ends_as_zip():
@@ -134,6 +157,8 @@ class _Look:
                 safety.check(source.listing, safety.Limits())
             except ArchiveError as error:
                 return [unjudged(self.place.entry, "archive", f"cannot be looked into: {error.message}")]
+            if source.listing.prefix and self.head.startswith(_ZIP):
+                return [unjudged(self.place.entry, "archive", "holds entries that its directory does not name")]
             return self._members(source)
 
     def _ends_as_zip(self) -> bool:
@@ -218,6 +243,8 @@ class _Look:
 
     def _packed(self) -> list[Found]:
         """A file that is compressed as a whole: what comes out is the same entry."""
+        if (how := sealed(self.head)) is not None:
+            return [unjudged(self.place.entry, "archive", f"is compressed by {how}, which is not unpacked here")]
         name = compression(self.head)
         if name is None:
             return []
@@ -279,7 +306,17 @@ def _is_tar(head: bytes) -> bool:
     return True
 
 
-def _numpy_start(extent: Extent) -> int:
-    """Where the data of a .npy file begins, which is a pickle where its type is `object`."""
-    width = 2 if extent.read(6, 1) == b"\1" else 4
-    return 8 + width + int.from_bytes(extent.read(8, width), "little")
+def _places(extent: Extent, mark: bytes) -> Iterator[int]:
+    """Offsets of every occurrence."""
+    for base in range(0, extent.length, STEP):
+        chunk = extent.read(base, STEP + len(mark) - 1)
+        at = chunk.find(mark)
+        while at >= 0:
+            yield base + at
+            at = chunk.find(mark, at + 1)
+
+
+def _numpy_start(extent: Extent, at: int) -> int:
+    """Where the data of an array begins that numpy.save has written there: a pickle where its type is `object`."""
+    width = 2 if extent.read(at + 6, 1) == b"\1" else 4
+    return at + 8 + width + int.from_bytes(extent.read(at + 8, width), "little")

@@ -12,6 +12,7 @@ mappings, objects asked of the loader that are no storages.
 from __future__ import annotations
 
 import codecs
+import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,10 +42,19 @@ class Refusal:
         return f"{self.module}.{self.name}" if self.module else self.why
 
 
+class Held(NamedTuple):
+    """Bytes that a pickle holds as a value: `start` and `length` in the file; `encoding`: of each, as a letter."""
+
+    start: int
+    length: int
+    encoding: str
+
+
 @dataclass(frozen=True, slots=True)
 class Pickle:
     """What a pickle would do. `end`: offset behind it; `whole`: it goes on to its STOP; `acts`: something is
-    called; `unread`: the first instruction that torch's unpickler does not have; `spent`: instructions."""
+    called; `unread`: the first instruction that torch's unpickler does not have; `spent`: instructions; `held`: its
+    values that begin as pickles do."""
 
     globals: tuple[str, ...]
     refused: tuple[Refusal, ...]
@@ -53,6 +63,7 @@ class Pickle:
     unread: str | None
     end: int
     spent: int
+    held: tuple[Held, ...] = ()
 
 
 class TooLong(Exception):
@@ -70,6 +81,22 @@ class _Value(NamedTuple):
 #: Allowed functions that return nothing whose state could be set.
 _STATELESS = ("_codecs.encode", "torch.serialization._get_layout")
 _MAPPINGS = ("collections.OrderedDict", "collections.Counter")
+#: Instructions whose argument may be a file of its own → the encoding, where bytes are written as text, a letter for
+#: each: before protocol 3 they are.
+_HOLDS = {
+    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), "latin-1"),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), "utf-8"),
+    "UNICODE": "raw-unicode-escape",
+}
+#: How pickles, zips and compressed files begin; before protocol 2 pickles have no mark, but lines that import.
+_BEGINNINGS = (
+    *(bytes([0x80, protocol]) for protocol in range(6)),
+    *(b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"),
+    *(b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"),
+)
+_IMPORTS = re.compile(rb"(?:^|[\n(\]})0])[ci][A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n")
+#: The fewest bytes in which one can do anything.
+_LEAST = 12
 #: Instruction → what it puts onto the stack, whatever its argument is.
 _PLAIN = {
     **dict.fromkeys(("NONE", "NEXT_BUFFER"), _Value("none")),
@@ -338,19 +365,28 @@ _STEPS: dict[str, Step] = {
 def follow(reader: Reader, most: int, allows: Gate = is_allowed) -> Pickle:
     """The pickle that begins where the reader is, in at most so many instructions. Raises TooLong."""
     machine = Machine(allows)
-    spent, whole = 0, False
+    spent, whole, held = 0, False, []
     try:
         for name, argument in instructions(reader):
             spent += 1
             if spent > most:
                 raise TooLong
             machine.step(name, argument)
+            if name in _HOLDS and _may_be_more(name, argument):
+                held.append(Held(reader.at - reader.counted, reader.counted, _HOLDS[name]))
         whole = True
     except (Broken, LookupError):
         pass  # what was called up to here has been called; `whole` says that it ended
-    return Pickle(
-        tuple(machine.globals), tuple(machine.refused), whole, machine.acts, machine.unread, reader.at, spent
-    )
+    named, refused = tuple(machine.globals), tuple(machine.refused)
+    return Pickle(named, refused, whole, machine.acts, machine.unread, reader.at, spent, tuple(held))
+
+
+def _may_be_more(name: str, argument: bytes) -> bool:
+    """Whether a value begins as a pickle, a zip or a compressed file does."""
+    if len(argument) < _LEAST:
+        return False
+    start = argument.decode(_HOLDS[name], "ignore").encode("latin-1", "ignore")
+    return start.startswith(_BEGINNINGS) or _IMPORTS.search(start) is not None
 
 
 def _renamed(module: str, name: str) -> tuple[str, str]:

@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archiver.archive import Archive, MemberInfo
+from archiver.containers.formats import is_archive
 from archiver.containers.source import Extent
 from archiver.containers.streams import until_end
 from archiver.errors import ArchiveError, UntrustedPickle
 from archiver.scan.extents import spooled
 from archiver.scan.found import DAMAGED, Found, unjudged, worst
 from archiver.scan.look import Budget, Place, look
-
-_ARCHIVES = (".mar", ".war", ".zip", ".tar.gz", ".tgz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def scan(path: Path) -> Report:
     """
     if path.is_dir():
         return scan_folder(path, path)
-    if not path.name.endswith(_ARCHIVES):
+    if not is_archive(path):
         return scan_files(path, [(path.name, path)])
     budget = Budget()
     with Archive.open(path) as archive:

@@ -34,6 +34,15 @@ class Inputs:
     each: tuple[Input, ...]
     source: str
 
+    def written(self, folder: Path) -> list[tuple[Path, str]]:
+        """As files of the folder, each with its content type, for a model without a server."""
+        files = []
+        for number, each in enumerate(self.each):
+            file = folder / f"input-{number}"
+            file.write_bytes(each.body)
+            files.append((file, each.content_type))
+        return files
+
 
 def of_path(path: Path, content_type: str | None) -> Inputs:
     """Raises NotFound, NoInput."""
@@ -72,13 +81,3 @@ def _some(found: list[Input], source: str, where: str) -> Inputs:
     if not found:
         raise NoInput(f"{where} has nothing to send")
     return Inputs(tuple(found), source)
-
-
-def written(inputs: Inputs, folder: Path) -> list[tuple[Path, str]]:
-    """Each body as a file, with its content type: for a process that reads them."""
-    files = []
-    for number, each in enumerate(inputs.each):
-        file = folder / f"input-{number}"
-        file.write_bytes(each.body)
-        files.append((file, each.content_type))
-    return files

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import structs
 
 from archiver.store import Unpacked
-from runner.bench.inputs import Inputs, written
+from runner.bench.inputs import Inputs
 from runner.bench.report import Level, Limit
 from runner.local import served, settled
 from runner.offline.process import LoadedModel
@@ -36,7 +36,7 @@ def measure(
     """
     here = settled(opened.config_text, opened.manifest.config_file or "", None, flags)
     load = structs.replace(served(opened, here, trusted=trusted), threads=threads)
-    files = written(inputs, folder)
+    files = inputs.written(folder)
     with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
         models = list(pool.map(lambda _: LoadedModel(load), range(workers)))
         for model in models:

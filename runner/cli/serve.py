@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archiver.cli import console
+from archiver.cli.sizes import bytes_of
 from archiver.config.schema import Option, options
 from archiver.errors import UsageError
 from runner.cli.overrides import overrides
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from archiver.store import Gate
     from runner.frontend.listener import Address, Surface
     from runner.pool.control import Order
+    from runner.server_settings import ServerSettings
     from runner.service import Service
     from runner.torchserve.settings import TorchServeSettings
+    from runner.wire import Confinement
 
 _KINDS: dict[str, click.ParamType[Any]] = {"integer": click.INT, "boolean": click.BOOL, "number": click.FLOAT}
 
@@ -152,11 +156,28 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
     metavar="PREFIX",
     help="Archives may be registered from addresses that begin so; repeatable.",
 )
+@click.option(
+    "--allow-private-url",
+    "allow_private_urls",
+    multiple=True,
+    metavar="PREFIX",
+    help="As --allow-url, from a host that is in a private network; repeatable.",
+)
 @click.option("--models", metavar="LIST", help="Archives of the model store to start with: all, or [NAME=]FILE,...")
 @click.option(
     "--key-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Requests need the keys of this file, as TorchServe's key_file.json; made where there is none.",
+)
+@click.option(
+    "--tls-cert",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Speak TLS (1.2 and later) everywhere, with this certificate chain: PEM.",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The certificate's private key: PEM, without a passphrase.",
 )
 @click.option(
     "--insecure", is_flag=True, default=None, help="Listen beyond this machine without keys: strangers may use it."
@@ -191,6 +212,28 @@ def _ready_for_requests(service: Service) -> Iterator[tuple[str, str]]:
     metavar="KEYS",
     help="Serve only what `archive sign` signed with one of these keys: a PEM file, or a folder of them.",
 )
+@click.option(
+    "--pass-env",
+    "passed",
+    multiple=True,
+    metavar="NAME",
+    help="Let handlers see this environment variable of the server, or MY_*; repeatable.",
+)
+@click.option("--worker-memory", metavar="SIZE", help="Memory that a worker may have of its own, e.g. 4GB.")
+@click.option("--worker-files", type=click.IntRange(32), metavar="N", help="Descriptors that a worker may have open.")
+@click.option(
+    "--sandbox",
+    is_flag=True,
+    help="Workers read what they need, write temporary files alone, and reach nothing over TCP (Landlock).",
+)
+@click.option(
+    "--sandbox-read",
+    "readable",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH",
+    help="What sandboxed workers may read as well: a file or a folder; repeatable.",
+)
 @click.option("--trust", is_flag=True, help="Let checkpoints unpickle beyond torch's weights_only allow-list.")
 @click.option(
     "--log-level",
@@ -214,8 +257,11 @@ def serve(
     model_store: Path | None,
     workflow_store: Path | None,
     allow_urls: tuple[str, ...],
+    allow_private_urls: tuple[str, ...],
     models: str | None,
     key_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     insecure: bool | None,
     ts_config: Path | None,
     metrics_config: Path | None,
@@ -223,6 +269,11 @@ def serve(
     snapshot: Path | None,
     install_requirements: bool,
     require_signature: Path | None,
+    passed: tuple[str, ...],
+    worker_memory: str | None,
+    worker_files: int | None,
+    sandbox: bool,
+    readable: tuple[Path, ...],
     trust: bool,
     log_level: str,
     json_logs: bool,
@@ -254,17 +305,20 @@ def serve(
         "patience": Patience(headers_timeout, body_timeout),
         "model_store": model_store,
         "workflow_store": workflow_store,
-        "allowed_urls": _prefixes(allow_urls, store),
+        "allowed_urls": _prefixes("--allow-url", allow_urls, store),
+        "private_urls": _prefixes("--allow-private-url", allow_private_urls, store),
         "key_file": key_file,
         "insecure": insecure,
         "metrics_defined": read_definitions(metrics_config) if metrics_config else None,
         "metrics_log": metrics_log,
         "installs": install_requirements or None,
+        "confinement": _confinement(worker_memory, worker_files, sandbox, readable),
+        "passed_variables": passed or None,
         "trust": trust,
         "gate": _gate(require_signature),
         "on_change": keeps_snapshot(snapshot, store, found),
     }
-    server = served_as(found, asked)
+    server = _secured(served_as(found, asked), tls_cert, tls_key)
     orders = _orders(archives, found, store, models)
     logs.set_up(log_level, as_json=json_logs)
     found.log_ignored()
@@ -281,16 +335,42 @@ def _gate(keys: Path | None) -> Gate | None:
     return Gate(keys, read_trusted)
 
 
-def _prefixes(allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...] | None:
+def _confinement(memory: str | None, files: int | None, sandbox: bool, readable: tuple[Path, ...]) -> Confinement:
+    from runner.wire import Confinement
+
+    if readable and not sandbox:
+        raise UsageError("--sandbox-read widens a sandbox", hint="--sandbox --sandbox-read PATH")
+    limit = 0 if memory is None else bytes_of(memory, "--worker-memory 4GB")
+    if memory is not None and not limit:
+        raise UsageError("a worker needs memory", hint="--worker-memory 4GB")
+    return Confinement(limit, files or 0, sandbox, [str(path.absolute()) for path in readable])
+
+
+def _secured(server: ServerSettings, cert: Path | None, key: Path | None) -> ServerSettings:
+    """With TLS at every address, where the command line names a certificate."""
+    from runner.frontend.listener import Certificate
+
+    if cert is None and key is None:
+        return server
+    if cert is None or key is None:
+        raise UsageError("TLS takes a certificate and its key", hint="--tls-cert FILE --tls-key FILE")
+    listeners, rpc = (
+        [(replace(address, secure=True), surfaces) for address, surfaces in listed]
+        for listed in (server.listeners, server.rpc)
+    )
+    return replace(server, listeners=listeners, rpc=rpc, certificate=Certificate(cert, key))
+
+
+def _prefixes(option: str, allowed: tuple[str, ...], store: Path | None) -> tuple[str, ...] | None:
     """Checked, so that a mistake is told before anything starts. None where the command line names none."""
     from runner.frontend.downloads import Downloads, NotAllowed
 
     if allowed and store is None:
-        raise UsageError("--allow-url puts archives into a model store", hint="--model-store DIR")
+        raise UsageError(f"{option} puts archives into a model store", hint="--model-store DIR")
     try:
         Downloads(store or Path(), allowed)
     except NotAllowed as error:
-        raise UsageError(f"--allow-url: {error}", hint="--allow-url https://models.example.com/released/") from error
+        raise UsageError(f"{option}: {error}", hint=f"{option} https://models.example.com/released/") from error
     return allowed or None
 
 

@@ -127,6 +127,7 @@ def _settings(file: Path | None, no_tokens: bool, model_api: bool) -> TorchServe
         rpc=found.rpc or (TWO_RPC_ADDRESSES if find_spec("grpc") else []),
         checks_tokens=False if no_tokens else found.checks_tokens is not False,
         model_api=model_api or bool(found.model_api),
+        hidden_variables=found.hidden_variables or "",
     )
 
 

@@ -29,6 +29,7 @@ from runner.frontend.workflow_predictions import WorkflowPredictions
 from runner.metrics import Metrics
 from runner.pool.registry import Registry
 
+_RENEWAL = "/token"
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -72,7 +73,8 @@ class App:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.tokens is not None and not _allowed(self.tokens, scope):
-            await respond(problem("token"))(scope, receive, self._with_id(scope, send))
+            situation = "api-token" if scope["path"] == _RENEWAL else "token"
+            await respond(problem(situation))(scope, receive, self._with_id(scope, send))
         elif scope["type"] == "http" and scope["path"].startswith(PREFIX) and self.predicts:
             try:
                 await self.predictions(scope, receive, send)
@@ -109,7 +111,7 @@ class App:
             yield from actions.routes()
             if self._workflows is not None:
                 yield from self._workflows.routes()
-            yield Route("/token", self._token)
+            yield Route(_RENEWAL, self._token)
         if Surface.METRICS in self.surfaces:
             yield Route("/metrics", self._exposition)
         yield Route("/", self._openapi, methods=["OPTIONS"])

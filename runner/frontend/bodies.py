@@ -77,7 +77,8 @@ async def read_body(receive: Receive, declared: bytes | None, limit: int) -> byt
 
 
 async def params_of(content_type: str, body: bytes) -> list[tuple[str, str, bytes]]:
-    """A row's parameters: form fields by name, or the raw body as "body". Raises BadForm."""
+    """A row's parameters: form fields by name, or the raw body as "body". Only files among the fields have a type;
+    handlers for TorchServe get the others as bytes, and decode them. Raises BadForm."""
     if not is_form(content_type):
         return [("body", content_type, body)]
     if content_type.lower().startswith(_FORMS[0]):
@@ -87,7 +88,7 @@ async def params_of(content_type: str, body: bytes) -> list[tuple[str, str, byte
         pairs = parse_qsl(text, keep_blank_values=True, encoding="utf-8", max_num_fields=MOST_FIELDS)
     except ValueError as error:
         raise BadForm(f"The form has more than {MOST_FIELDS} fields.") from error
-    return [(name, "text/plain", value.encode()) for name, value in pairs]
+    return [(name, "", value.encode()) for name, value in pairs]
 
 
 async def _multipart(content_type: str, body: bytes) -> list[tuple[str, str, bytes]]:
@@ -112,7 +113,7 @@ async def _multipart(content_type: str, body: bytes) -> list[tuple[str, str, byt
         if isinstance(value, UploadFile):
             params.append((name, value.content_type or "application/octet-stream", await value.read()))
         else:
-            params.append((name, "text/plain", value.encode()))
+            params.append((name, "", value.encode()))
     await form.close()
     return params
 

@@ -23,6 +23,7 @@ from runner.frontend.management import respond
 from runner.frontend.model_store import NoSuchArchive, NotInStore, find
 from runner.frontend.problems import Problem, problem
 from runner.pool.control import CleanUpTimeout, Control, Order
+from runner.pool.deployment import Deployment
 from runner.pool.environments import RequirementsFailed, Stopping
 from runner.pool.link import LoadError
 from runner.pool.registry import DefaultVersion, DuplicateVersion, UnknownModel, UnknownVersion
@@ -45,6 +46,14 @@ _UNDER_WAY = ("Processing worker updates...", 202)
 
 class NodeOfWorkflow(Exception):
     """The model comes and goes with its workflow."""
+
+
+class NoWorkers(Exception):
+    """The workers of a version could not be started; the message is the reason of the first one."""
+
+    def __init__(self, deployment: Deployment, failure: LoadError) -> None:
+        super().__init__(str(failure))
+        self.name, self.version = deployment.model.name, deployment.model.version
 
 
 class BadParameter(ValueError):
@@ -135,9 +144,10 @@ class Actions:
             url = await asyncio.to_thread(self._downloads.fetch, url)
         order = Order(find(self._store, url), asked.get("model_name"), asked.get("handler"), workers, url, settings)
         deployment = await self._control.prepare(order)
+        starting = _started(deployment, self._control.start(deployment))
         if not waits:
-            return self._in_background(self._control.start(deployment), deployment.model.name)
-        await self._control.start(deployment)
+            return self._in_background(starting, deployment.model.name)
+        await starting
         model, count = deployment.model, deployment.supervisor.size
         hint = "" if count else ". Use scale workers API to add workers for the model."
         return f'Model "{model.name}" Version: {model.version} registered with {count} initial workers{hint}'
@@ -148,8 +158,8 @@ class Actions:
         if most < least:
             raise BadParameter("max_worker cannot be less than min_worker.")
         waits = _flag(asked, "synchronous", default=False)
-        self._control.find(model, version)
-        scaling = self._control.scale(model, version, least, most)
+        deployment = self._control.find(model, version)
+        scaling = _started(deployment, self._control.scale(model, version, least, most))
         if not waits:
             return self._in_background(scaling, model)
         await scaling
@@ -179,6 +189,13 @@ class Actions:
             log.error("%s: %s", model, task.exception())
 
 
+async def _started(deployment: Deployment, starting: Coroutine[Any, Any, None]) -> None:
+    try:
+        await starting
+    except LoadError as failure:
+        raise NoWorkers(deployment, failure) from failure
+
+
 #: What an action may be refused for → the situation of the answer; the others' own words are the answer.
 _SITUATIONS: dict[type[Exception], str] = {
     UnknownModel: "model",
@@ -186,7 +203,7 @@ _SITUATIONS: dict[type[Exception], str] = {
     DefaultVersion: "default-version",
     CleanUpTimeout: "clean-up",
     DuplicateVersion: "duplicate-version",
-    LoadError: "load-failed",
+    NoWorkers: "load-failed",
     NodeOfWorkflow: "node",
     NoSuchArchive: "archive",
     AlreadyThere: "archive-exists",

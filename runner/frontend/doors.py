@@ -102,4 +102,4 @@ class Doors:
 def _fields(scope: Scope) -> list[tuple[str, str, bytes]]:
     """The query's parameters as a row's."""
     pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    return [(name, "text/plain", value.encode()) for name, value in pairs]
+    return [(name, "", value.encode()) for name, value in pairs]

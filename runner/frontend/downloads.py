@@ -2,16 +2,24 @@
 
 An allowed address is a prefix: scheme, host and port are the same, and the path lies below its path. That is exact,
 where TorchServe's regular expressions let more through than they seem to (CVE-2024-35198), and it holds for every
-hop of a redirect, which TorchServe follows unasked. A host that is named may be anywhere, also in a private network.
+hop of a redirect, which TorchServe follows unasked.
+
+The host's name must lead to public addresses alone, whoever answers for that name: to anything else (private,
+loopback, link-local, reserved) it leads only where the operator has written the address itself, `localhost`, or the
+prefix as a private one. The connection goes to the very address that was looked at; a second look-up could bring
+another one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import ipaddress
 import logging
 import os
 import re
+import socket
+import ssl
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +32,7 @@ _SECONDS = 60
 _CHUNK = 1 << 20
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.(?:mar|tar\.gz|tgz|war)")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -39,13 +48,34 @@ class AlreadyThere(Exception):
     """The store has a file of that name; it stays as it is."""
 
 
-class Downloads:
-    """`allowed`: prefixes of addresses; `largest`: bytes of an archive. Raises NotAllowed for what is no prefix."""
+#: Host and port → the addresses behind them. Raises OSError.
+Resolve = Callable[[str, int], Sequence[str]]
 
-    def __init__(self, store: Path, allowed: Sequence[str], largest: int = 100 << 30) -> None:
+
+def resolve(host: str, port: int) -> list[str]:
+    """As the system's resolver has it."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class Downloads:
+    """`allowed`: prefixes of addresses; `private`: those whose host may be in a private network; `largest`: bytes of
+    an archive. Raises NotAllowed for what is no prefix."""
+
+    def __init__(
+        self,
+        store: Path,
+        allowed: Sequence[str],
+        private: Sequence[str] = (),
+        *,
+        largest: int = 100 << 30,
+        resolve: Resolve = resolve,
+    ) -> None:
         self._store = store
-        self._allowed = [_checked(text) for text in allowed]
+        self._private = [_checked(text) for text in private]
+        self._allowed = [*self._private, *map(_checked, allowed)]
         self._largest = largest
+        self._resolve = resolve
 
     def fetch(self, address: str) -> str:
         """Put the archive into the store; its name there. Blocks. Raises NotAllowed, DownloadFailed, AlreadyThere."""
@@ -73,15 +103,28 @@ class Downloads:
 
     def _permitted(self, address: str) -> SplitResult:
         url = _checked(address)
-        for prefix in self._allowed:
-            if _origin(url) == _origin(prefix) and url.path.startswith(prefix.path.rstrip("/") + "/"):
-                return url
+        if any(_is_below(url, prefix) for prefix in self._allowed):
+            return url
         raise NotAllowed(f"Given URL {address} does not match any allowed URL(s)")
+
+    def _addresses(self, url: SplitResult) -> Sequence[str]:
+        """Where the host is. Raises NotAllowed for one that is where its prefix does not let it be, and OSError."""
+        _, host, port = _origin(url)
+        found = self._resolve(host, port)
+        if _names_an_address(host) or any(_is_below(url, prefix) for prefix in self._private):
+            return found
+        for address in found:
+            if not _is_public(address):
+                raise NotAllowed(
+                    f"Given URL {url.geturl()} is not allowed: {host} is at {address}, which is no public address; "
+                    "--allow-private-url allows one"
+                )
+        return found
 
     def _copy(self, url: SplitResult, write: Callable[[bytes], object]) -> str:
         """Follow redirects, then write the body; its digest."""
         for _ in range(_HOPS):
-            connection = _connection(url)
+            connection = _connection(url, self._addresses(url))
             try:
                 connection.request("GET", _target(url), headers={"Accept": "*/*", "Accept-Encoding": "identity"})
                 response = connection.getresponse()
@@ -127,10 +170,58 @@ def _origin(url: SplitResult) -> tuple[str, str, int]:
     return url.scheme, (url.hostname or "").lower(), url.port or _PORTS[url.scheme]
 
 
-def _connection(url: SplitResult) -> http.client.HTTPConnection:
+def _is_below(url: SplitResult, prefix: SplitResult) -> bool:
+    return _origin(url) == _origin(prefix) and url.path.startswith(prefix.path.rstrip("/") + "/")
+
+
+def _names_an_address(host: str) -> bool:
+    """Whether who writes the host knows where it is: its prefix has the same one."""
+    try:
+        return host == "localhost" or bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
+def _is_public(text: str) -> bool:
+    """Whether it is anybody's on the internet, also where it carries an address of IPv4."""
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = _carried(address) or address
+    return address.is_global and not address.is_multicast
+
+
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The address of IPv4 that a gateway would make of it: mapped, 6to4, NAT64."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+def _connection(url: SplitResult, addresses: Sequence[str]) -> http.client.HTTPConnection:
+    """To the first of the addresses that answers; a certificate must be the host's all the same. Raises OSError."""
     _, host, port = _origin(url)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    return kind(host, port, timeout=_SECONDS)
+    sock = _connected(addresses, port)
+    if url.scheme == "http":
+        connection = http.client.HTTPConnection(host, port)
+    else:
+        connection = http.client.HTTPSConnection(host, port)
+        try:
+            sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+        except OSError:
+            sock.close()
+            raise
+    connection.sock = sock
+    return connection
+
+
+def _connected(addresses: Sequence[str], port: int) -> socket.socket:
+    failure: OSError | None = None
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), timeout=_SECONDS)
+        except OSError as error:
+            failure = error
+    raise failure or OSError("the host has no address")
 
 
 def _target(url: SplitResult) -> str:

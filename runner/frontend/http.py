@@ -50,8 +50,8 @@ def http_server(
 ) -> HttpServer:
     """A server for the app; `serve(sockets=[...])` runs it until `should_exit`, then lets requests finish.
 
-    `patience` with slow clients, and `room` for how many. With a certificate it speaks TLS 1.2 or newer. Raises
-    OSError (of which ssl's errors are some) for one that cannot be used.
+    `patience` with slow clients, and `room` for how many. With a certificate, one that can be used, it speaks
+    TLS 1.2 or newer.
     """
     protocol: Any = partial(PatientProtocol, patience=patience, room=room)
     if app.predicts:

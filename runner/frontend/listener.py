@@ -6,6 +6,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
+import ssl
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -65,6 +66,28 @@ class Certificate:
 
     file: Path
     key: Path
+
+
+def check(certificate: Certificate) -> None:
+    """Raises ServeFailed for one that TLS cannot be spoken with."""
+
+    def no_passphrase() -> str:
+        raise ServeFailed(
+            f"the key {certificate.key} has a passphrase, which nobody is there to type",
+            hint=f"openssl pkey -in {certificate.key} -out FILE",
+        )
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate.file, certificate.key, no_passphrase)
+    except ssl.SSLError as error:
+        wrong = _WRONG.get(error.reason, f"both files must be PEM ({error.reason or error})")
+        message = f"{certificate.file} and {certificate.key} cannot be used for TLS: {wrong}"
+        raise ServeFailed(message, hint="the certificate (chain) and its private key, both PEM") from error
+    except OSError as error:
+        raise ServeFailed(f"cannot read the certificate or its key: {error.strerror or error}") from error
+
+
+_WRONG = {"KEY_VALUES_MISMATCH": "the key is another certificate's"}
 
 
 class Listener:

@@ -66,7 +66,9 @@ TABLE: dict[str, _Row] = {
     "duplicate-version": _Row(
         409, "ConflictStatusException", "Model version {version} is already registered for model {model}"
     ),
-    "load-failed": _Row(500, "InternalServerException", "Failed to start workers for model {model}: {reason}"),
+    "load-failed": _Row(
+        500, "InternalServerException", "Failed to start workers for model {model} version: {version}: {reason}"
+    ),
     "clean-up": _Row(408, "RequestTimeoutException", "Timed out while cleaning resources: {model}"),
     "not-local": _Row(
         403,
@@ -77,6 +79,11 @@ TABLE: dict[str, _Row] = {
         400,
         "InvalidKeyException",
         "Token Authorization failed. Token either incorrect, expired, or not provided correctly",
+    ),
+    "api-token": _Row(
+        400,
+        "InvalidKeyException",
+        "Token Authentication failed. Token either incorrect, expired, or not provided correctly",
     ),
     "server-fault": _Row(500, "InternalServerException", "{reason}"),
     "bad-request": _Row(400, "BadRequestException", "{reason}"),

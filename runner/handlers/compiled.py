@@ -24,8 +24,8 @@ import torch
 from torch.export._tree_utils import reorder_kwargs
 from torch.utils import _pytree as pytree
 
-from runner.handlers import gradients
 from runner.handlers.errors import BadRequest, CannotLoad
+from runner.handlers.gradients import NoGradients, are_needed
 
 #: Where a package keeps its code: MODEL/data/aotinductor/model/.
 _CODE = ("data", "aotinductor", "model")
@@ -75,8 +75,8 @@ class CompiledModel:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Raises BadRequest for inputs that the code was not made for, NoGradients for an explanation."""
-        if gradients.are_needed():
-            raise gradients.NoGradients("it is compiled code, which has no gradients")
+        if are_needed():
+            raise NoGradients("it is compiled code, which has no gradients")
         given = pytree.tree_leaves((args, reorder_kwargs(kwargs, self._takes)))
         tensors = [each.contiguous() for each in given if isinstance(each, torch.Tensor)]
         return pytree.tree_unflatten(self._outputs(tensors), self._returns)

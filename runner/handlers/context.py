@@ -86,8 +86,13 @@ class RequestProcessor:
         return (self.get_request_properties(), self._code, self._phrase, self._response)
 
 
+#: What TorchServe's front end says of every request: what follows the version in its path, and what is asked.
+_ALWAYS = {"url_path": "", "explain": "False"}
+
+
 def _headers_of(row: wire.Row) -> Headers:
-    headers = Headers((name, {"content-type": content_type}) for name, content_type, _ in row.params)
+    headers = Headers(_ALWAYS)
+    headers.update((name, {"content-type": content_type}) for name, content_type, _ in row.params)
     headers.update(wire.unpack_headers(row.headers) if row.headers else {})
     return headers
 

@@ -42,6 +42,7 @@ class RowFailed:
     message: str
 
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "Cannot allocate memory")
 _STICKY = ("CUDA error", "device-side assert", "illegal memory access", "unspecified launch failure")
 
 
@@ -67,9 +68,14 @@ def answer_to(error: BaseException) -> RowFailed:
 
 
 def out_of_resources(error: BaseException) -> bool:
-    """TorchServe's rule: MemoryError, or any exception that speaks of CUDA; here also other devices' memory."""
+    """TorchServe's rule: MemoryError, or any exception that speaks of CUDA; here also other memory."""
+    return out_of_memory(error) or "CUDA" in str(error)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Python's, a device's, torch's on the CPU, and the system's (ENOMEM)."""
     text = str(error)
-    return isinstance(error, MemoryError) or "CUDA" in text or "out of memory" in text
+    return isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY)
 
 
 def sticks(error: BaseException) -> bool:

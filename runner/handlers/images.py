@@ -3,7 +3,8 @@
 Rules of the room
 1. Every step is a callable of one argument, so a handler may mix these with torchvision's own in one `Steps`.
 2. Sizes and edges are rounded as torchvision rounds them: the longer side down, the crop's corner to even.
-3. Pillow is imported when a picture is opened, not before: a server without pictures does not need it.
+3. A picture keeps the mode of its file until a step changes it: a handler for digits wants its one grey channel.
+4. Pillow is imported when a picture is opened, not before: a server without pictures does not need it.
 """
 
 from __future__ import annotations
@@ -72,11 +73,23 @@ def _corner(side: int, size: int) -> int:
     return -((size - side) // 2) if side < size else round((side - size) / 2)
 
 
+def to_rgb(image: Image) -> Image:
+    """Three channels: grey ones repeated, palettes looked up, transparency left out."""
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+#: Modes whose pixels are no bytes; torchvision leaves their values as they are.
+_WIDE = {"I": numpy.int32, "I;16": numpy.uint16, "F": numpy.float32}
+
+
 def to_tensor(image: Image) -> torch.Tensor:
-    """Channels × height × width, float32 in [0, 1]."""
-    pixels = torch.from_numpy(numpy.array(image, dtype=numpy.uint8))
+    """Channels × height × width, float32 in [0, 1]; of 16 and 32 bits a channel, the values themselves."""
+    pixels = torch.from_numpy(numpy.array(image, dtype=_WIDE.get(image.mode, numpy.uint8)))
     pixels = pixels.unsqueeze(-1) if pixels.dim() == 2 else pixels
-    return pixels.permute(2, 0, 1).contiguous().to(torch.float32).div(255)
+    channels = pixels.permute(2, 0, 1).contiguous()
+    if image.mode in _WIDE:
+        return channels
+    return channels.to(torch.float32).div(1 if image.mode == "1" else 255)
 
 
 class Normalize:
@@ -91,8 +104,9 @@ class Normalize:
 
 
 def imagenet() -> Steps:
-    """What TorchServe's image handlers do: shorter side 256, middle 224 × 224, ImageNet's normalisation."""
-    return Steps([Resize(256), CenterCrop(224), to_tensor, Normalize(*IMAGENET)])
+    """What TorchServe's image handlers do: shorter side 256, middle 224 × 224, ImageNet's normalisation. Theirs fail
+    on pictures that are not RGB."""
+    return Steps([to_rgb, Resize(256), CenterCrop(224), to_tensor, Normalize(*IMAGENET)])
 
 
 def require_pillow(who: str) -> None:
@@ -102,14 +116,16 @@ def require_pillow(who: str) -> None:
 
 
 def open_image(content: bytes | bytearray | memoryview, *, limit_pixels: bool = True) -> Image:
-    """The picture in a file's bytes, in RGB. `limit_pixels`: refuse more pixels than Pillow thinks sane, as
+    """The picture in a file's bytes, in its own mode. `limit_pixels`: refuse more pixels than Pillow thinks sane, as
     `limit_max_image_pixels` says. Raises BadRequest for what is no picture, or too large."""
     require_pillow("a picture")
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = _PILLOWS_LIMIT if limit_pixels else None
     try:
-        return Image.open(io.BytesIO(content)).convert("RGB")
+        image = Image.open(io.BytesIO(content))
+        image.load()
+        return image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadRequest(f"the input is not a picture that can be read: {_first_line(error)}") from error
 

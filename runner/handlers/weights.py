@@ -30,6 +30,9 @@ from runner.handlers.compiled import is_compiled, load_compiled
 from runner.handlers.errors import CannotLoad
 from runner.handlers.modules import classes_defined_in, import_file
 
+#: What to do where an archive's files do not make a model.
+_BY_HAND = "build the model in the handler: in load_model(), or in initialize() of a BaseHandler"
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -62,7 +65,7 @@ def load_model(
     elif checkpoint is not None:
         module, origin = from_checkpoint(checkpoint, device, compiled=compiled)
     else:
-        raise CannotLoad("the archive has neither a checkpoint nor a model file; define load_model() in the handler")
+        raise CannotLoad(f"the archive has neither a checkpoint nor a model file; {_BY_HAND}")
     return placed(module, device) if isinstance(module, nn.Module) else module, origin
 
 
@@ -101,13 +104,13 @@ def from_checkpoint(checkpoint: Path, device: torch.device, *, compiled: bool = 
     if is_torchscript(checkpoint):
         return load_torchscript(checkpoint, device), Origin(checkpoint.name, "TorchScript", "loaded")
     if checkpoint.suffix == ".onnx":
-        raise CannotLoad(f"{checkpoint.name}: define load_model() in the handler to open an ONNX model")
+        raise CannotLoad(f"{checkpoint.name} is an ONNX model; {_BY_HAND}")
     state = read_state(checkpoint)
     if isinstance(state, nn.Module):
         return state, Origin(checkpoint.name, "pickled module", "unpickled")
     raise CannotLoad(
         f"{checkpoint.name} holds weights alone: pack the file with their nn.Module class too (--model-file), "
-        "or define load_model() in the handler"
+        f"or {_BY_HAND}"
     )
 
 
@@ -121,7 +124,7 @@ def model_class_in(file: Path) -> type[nn.Module]:
     problem = "needs arguments to be built" if len(classes) == 1 else "is not one class that needs no arguments"
     raise CannotLoad(
         f"{file.name} must define one nn.Module class that can be built without arguments; found: {names} "
-        f"({problem}). Define load_model() in the handler to build it there"
+        f"({problem}). Or {_BY_HAND}"
     )
 
 
@@ -183,27 +186,39 @@ def read_state(checkpoint: Path) -> Mapping[str, Any] | nn.Module:
     Raises CannotLoad for a pickle that holds more than the allow-list has, and for anything but a mapping.
     """
     if checkpoint.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(checkpoint)
-    state = _unpickled(checkpoint)
-    if not isinstance(state, Mapping | nn.Module):
-        raise CannotLoad(f"{checkpoint.name} holds a {type(state).__name__}, not a state dict")
-    return state
-
-
-def _unpickled(checkpoint: Path) -> Any:
-    # Files from before torch 1.6 are bare pickles, which cannot be mapped.
-    mapped = zipfile.is_zipfile(checkpoint)
+        return _stored(checkpoint)
     try:
-        return torch.load(checkpoint, map_location="cpu", mmap=mapped, weights_only=True)
+        state = unpickled(checkpoint)
     except pickle.UnpicklingError as error:
         if _is_gated():
             raise CannotLoad(
                 f"{checkpoint.name} holds more than tensors, and unpickling it could run any code. Save its "
                 "state_dict(), or serve it with --trust if you know where it comes from"
             ) from error
-    return torch.load(checkpoint, map_location="cpu", mmap=mapped, weights_only=False)
+        state = unpickled(checkpoint, by_list=False)
+    if not isinstance(state, Mapping | nn.Module):
+        raise CannotLoad(f"{checkpoint.name} holds a {type(state).__name__}, not a state dict")
+    return state
+
+
+def unpickled(checkpoint: Path, *, by_list: bool = True) -> Any:
+    """What torch.save put into the file, its tensors mapped. `by_list`: torch's weights_only list alone counts,
+    whoever trusts the file; pickle.UnpicklingError is what it refuses."""
+    # Files from before torch 1.6 are bare pickles, which cannot be mapped.
+    mapped = zipfile.is_zipfile(checkpoint)
+    return torch.load(checkpoint, map_location="cpu", mmap=mapped, weights_only=by_list)
+
+
+def _stored(checkpoint: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file; one that is stored under another name (tied weights) has both, as
+    `safetensors.torch.save_model` notes them in the metadata."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    state: dict[str, Any] = load_file(checkpoint)
+    with safe_open(checkpoint, framework="pt") as file:
+        said = file.metadata() or {}
+    return {**{alias: state[name] for alias, name in said.items() if name in state and alias != "format"}, **state}
 
 
 def build(model_class: type[nn.Module], state: Mapping[str, Any]) -> tuple[nn.Module, str]:

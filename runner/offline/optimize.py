@@ -24,6 +24,7 @@ from archiver.errors import ArchiveError
 from archiver.manifest import PRECOMPILED, Manifest
 from archiver.members import Member
 from archiver.repack import content_of, member_of, members_of, repack
+from archiver.scan.scan import scan_folder
 from archiver.store import Unpacked, unpack
 from runner import wire
 from runner.local import Settled, order, settled
@@ -80,10 +81,12 @@ class Wanted:
 def optimize(source: Path, target: Path, wanted: Wanted, told: Callable[[str], None]) -> Outcome:
     """Write the optimised archive. `told`: hears what is being done.
 
-    Raises OptimizeFailed, ModelFailed and PrecompileFailed (nothing was written), and what opening an archive raises.
+    Raises OptimizeFailed, ModelFailed, PrecompileFailed and UntrustedPickle (nothing was written), and what opening
+    an archive raises.
     """
     told("opening the archive")
     opened = unpack(source)
+    scan_folder(source, opened.model_dir).require_safe()
     here = settled(opened.config_text, opened.manifest.config_file or "", wanted.device, wanted.flags)
     devices = _devices(wanted, here)
     _check_worth(here.config, devices)

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from archiver import checkpoint
 from archiver.members import Member
 from archiver.repack import member_of
 from runner.handlers.errors import CannotLoad
-from runner.handlers.weights import read_state
+from runner.offline import as_safetensors
+from runner.offline.state import read_mapping
 
 _KINDS = ("state-dict", "safetensors", "torch-legacy")
 _SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
@@ -49,13 +48,13 @@ def rewrite(member: Member, dtypes: Mapping[str, str], folder: Path, *, own_load
     if Path(member.name).suffix not in _SUFFIXES or checkpoint.kind(member.source) not in _KINDS:
         return None
     try:
-        state = read_state(member.source)
+        state = read_mapping(member.source)
     except CannotLoad as error:
         return Rewritten(member, member, f"left as it is: {error}")
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not all(isinstance(value, torch.Tensor) for value in state.values()):
         return Rewritten(member, member, "left as it is: it holds more than a state dict")
     cast, types = _cast(state, dtypes)
-    becomes = own_loader and member.name.endswith((".pt", ".pth", ".bin")) and not _shared(cast)
+    becomes = own_loader and member.name.endswith((".pt", ".pth", ".bin")) and _fits(cast)
     if not types and not becomes:
         return Rewritten(member, member, "left as it is: served in the types that it has")
     name = str(Path(member.name).with_suffix(".safetensors")) if becomes else member.name
@@ -72,7 +71,7 @@ def _cast(state: Mapping[str, torch.Tensor], dtypes: Mapping[str, str]) -> tuple
     cast = {}
     for name, tensor in state.items():
         wanted = _HALF.get(_served(name, dtypes) or "")
-        if wanted is None or tensor.dtype is not torch.float32:
+        if wanted is None or tensor.dtype is not torch.float32 or tensor.layout is not torch.strided:
             cast[name] = tensor
             continue
         types.append(str(wanted).removeprefix("torch."))
@@ -89,9 +88,9 @@ def _served(name: str, dtypes: Mapping[str, str]) -> str | None:
     return near.pop() if len(near) == 1 else None
 
 
-def _shared(state: Mapping[str, torch.Tensor]) -> bool:
-    """Whether tensors lie in one another's memory, which safetensors cannot say."""
-    return len({tensor.untyped_storage().data_ptr() for tensor in state.values()}) < len(state)
+def _fits(state: Mapping[str, torch.Tensor]) -> bool:
+    """Whether safetensors holds it all, and in no more bytes: it stores views whole."""
+    return not any(as_safetensors.unfit(*each) for each in state.items()) and not as_safetensors.views(state)
 
 
 def _write(state: Mapping[str, torch.Tensor], source: Path, target: Path) -> None:
@@ -99,13 +98,5 @@ def _write(state: Mapping[str, torch.Tensor], source: Path, target: Path) -> Non
     if target.suffix != ".safetensors":
         torch.save(dict(state), target)
         return
-    contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
-    save_file(contiguous, target, metadata=_metadata(source))
-
-
-def _metadata(source: Path) -> dict[str, str]:
-    """What the file says of itself; transformers reads only files that say `format`."""
-    if source.suffix != ".safetensors":
-        return {"format": "pt"}
-    with safe_open(source, framework="pt") as file:
-        return dict(file.metadata() or {"format": "pt"})
+    said = as_safetensors.said_by(source) if source.suffix == ".safetensors" else as_safetensors.PLAIN
+    as_safetensors.save(state, target, said)

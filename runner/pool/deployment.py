@@ -63,6 +63,11 @@ class Deployment:
         return file if self.environment is None else None
 
     @property
+    def memory_limit(self) -> int:
+        """Bytes that each worker may have of its own; 0 for no limit."""
+        return self.seat(0).load.confinement.memory
+
+    @property
     def links(self) -> list[Link]:
         """The workers, READY ones first, by number."""
         ready = sorted(self.model.links, key=lambda link: (link.retired, link.number))

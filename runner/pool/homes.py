@@ -10,6 +10,7 @@ from archiver.errors import DamagedArchive, ServeFailed
 from archiver.manifest import Manifest
 from archiver.store import Unpacked
 from runner.pool.environments import Environment, Environments, Requirements
+from runner.pool.scratch import Scratch
 from runner.pool.spawner import Platform, Spawner, TemplateBroken
 
 _HOW = "`archive serve --install-requirements` (config.properties: install_py_dep_per_model=true)"
@@ -45,12 +46,21 @@ class Home:
 
 class Homes:
     """One server's. `spawner`: of its own environment; `variables`: the environment variables of templates;
-    `installs`: the operator lets archives install what they require."""
+    `installing`: those of installers, None where the operator does not let archives install what they require;
+    `scratch`: where workers have temporary folders."""
 
-    def __init__(self, spawner: Spawner, variables: Mapping[str, str], *, installs: bool) -> None:
+    def __init__(
+        self,
+        spawner: Spawner,
+        variables: Mapping[str, str],
+        *,
+        installing: Mapping[str, str] | None,
+        scratch: Scratch | None = None,
+    ) -> None:
         self._own = Home(spawner)
         self._variables = variables
-        self._environments = Environments(environments_root(), variables) if installs else None
+        self._scratch = scratch
+        self._environments = None if installing is None else Environments(environments_root(), installing)
 
     async def of(self, model: str, unpacked: Unpacked, preload: Sequence[str]) -> Home:
         """The model's: with its requirements, where it has some and they may be installed.
@@ -66,7 +76,8 @@ class Homes:
             raise DamagedArchive(message, where=model)
         asked = Requirements(model, file, unpacked.model_dir, unpacked.digest)
         environment = await self._environments.of(asked)
-        spawner = Spawner(preload, environment.variables(self._variables), environment.python)
+        variables = environment.variables(self._variables)
+        spawner = Spawner(preload, variables, environment.python, scratch=self._scratch)
         spawner.start()
         return Home(spawner, environment, model)
 

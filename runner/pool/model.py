@@ -98,6 +98,11 @@ class Model:
             return job
         return job if refused is None else None
 
+    def end_sequence(self, name: str) -> None:
+        """No request of it will come any more; without sequences nothing happens."""
+        if self._sequences is not None:
+            self._sequences.end(name)
+
     @property
     def _has_ticket(self) -> bool:
         """Whether a worker is idle that nobody who waits already will take."""

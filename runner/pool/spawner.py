@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import runner
+from runner.pool.scratch import Scratch
 
 log = logging.getLogger("archive.template")
 
@@ -48,12 +48,12 @@ class TemplateBroken(Exception):
     """The template process cannot start: torch or our own worker code does not import."""
 
 
-def process_environment(hidden: str = "") -> dict[str, str]:
-    """One thread for every library until the worker decides; our packages importable; nothing from the cwd; without
-    the variables whose names the pattern `hidden` matches (TorchServe's blacklist_env_vars)."""
-    shown = {name: value for name, value in os.environ.items() if not (hidden and re.fullmatch(hidden, name))}
+def process_environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """One thread for every library until the worker decides; our packages importable; nothing from the cwd.
+    `variables`: those of the server that it sees; all by default."""
+    shown = os.environ if variables is None else variables
     root = str(Path(runner.__file__).parents[1])
-    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    paths = [root, *filter(None, shown.get("PYTHONPATH", "").split(os.pathsep))]
     return {
         **shown,
         "OMP_NUM_THREADS": "1",
@@ -159,7 +159,8 @@ class _Template:
 
 class Spawner:
     """The template process, kept alive. `environment`: of it and its workers; by default ours. `python`: the
-    interpreter that runs it. `patience`: seconds that a fork may take; it takes hundredths of one."""
+    interpreter that runs it. `patience`: seconds that a fork may take; it takes hundredths of one. `scratch`: where
+    its workers have temporary folders."""
 
     def __init__(
         self,
@@ -167,8 +168,10 @@ class Spawner:
         environment: Mapping[str, str] | None = None,
         python: str = sys.executable,
         patience: float = 10.0,
+        scratch: Scratch | None = None,
     ) -> None:
         self._preload = tuple(preload)
+        self._scratch = scratch
         self._patience = patience
         self._environment = process_environment() if environment is None else environment
         self._python = python
@@ -229,6 +232,8 @@ class Spawner:
 
     def _exited(self, pid: int, status: int) -> None:
         on_exit = self._on_exit.pop(pid, None)
+        if self._scratch is not None:
+            self._scratch.remove(pid)
         if on_exit is not None:
             on_exit(status)
 

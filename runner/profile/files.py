@@ -22,4 +22,4 @@ def write(report: Profile, made: Path, folder: Path) -> list[Path]:
         "profile.txt": text(report) + "\n",
         TRACE: (made / TRACE).read_text("utf-8"),
     }
-    return write_texts(texts, folder, "-o")
+    return write_texts(texts, folder, "-o DIR")

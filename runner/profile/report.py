@@ -60,7 +60,8 @@ class Profile(msgspec.Struct, rename="camel", kw_only=True):
     def promising(self) -> list[Tried]:
         """What helped, the best first; then what was not measured."""
         helped = sorted((each for each in self.tried if each.helps), key=_gain, reverse=True)
-        return [*helped, *(each for each in self.tried if each.is_open)][:MOST]
+        unmeasured = sorted((each for each in self.tried if each.is_open), key=_bound, reverse=True)
+        return [*helped, *unmeasured][:MOST]
 
     @property
     def useless(self) -> list[Tried]:
@@ -70,3 +71,7 @@ class Profile(msgspec.Struct, rename="camel", kw_only=True):
 
 def _gain(tried: Tried) -> float:
     return tried.gain.median if tried.gain is not None else 0.0
+
+
+def _bound(tried: Tried) -> float:
+    return tried.bound or 0.0

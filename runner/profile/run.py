@@ -12,7 +12,7 @@ from archiver import __version__
 from archiver.errors import ArchiveError, UsageError
 from archiver.store import Unpacked, unpack
 from runner.bench import machine
-from runner.bench.inputs import Inputs, of_archive, of_path, written
+from runner.bench.inputs import Inputs, of_archive, of_path
 from runner.deploying import existing
 from runner.local import Settled, settled
 from runner.offline.process import LoadedModel
@@ -57,7 +57,7 @@ def profile(asked: Asked, folder: Path, told: Callable[[str], None]) -> Profile:
     here = settled(opened.config_text, opened.manifest.config_file or "", asked.device, asked.flags)
     batch = _batch(asked, here)
     inputs = _inputs(asked, opened, here)
-    subject = Subject(opened, asked.device, asked.flags, written(inputs, folder), asked.trust)
+    subject = Subject(opened, asked.device, asked.flags, inputs.written(folder), asked.trust)
     told("loading the model")
     with subject.loaded({}) as model:
         told(f"recording {asked.batches} batches of {batch}")

@@ -115,6 +115,12 @@ class SequenceBatcher(Batcher):
             if self._is_over(sequence) or (sequence.lost and sequence.is_idle):
                 del self._sequences[name]
 
+    def end(self, name: str) -> None:
+        """Nothing more will come of the sequence: it makes room, unless a request of it is still open."""
+        found = self._sequences.get(name)
+        if found is not None and found.is_idle:
+            del self._sequences[name]
+
     @property
     def fresh(self) -> int:
         """How many sequences wait for their first worker."""

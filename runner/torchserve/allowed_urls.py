@@ -37,12 +37,12 @@ def prefixes_of(text: str) -> tuple[list[str], list[str]]:
     return prefixes, others
 
 
-def why_not(expression: str) -> str:
+def why_not(key: str, expression: str) -> str:
     """The sentence for one that is no prefix."""
     if expression.startswith("file:"):
-        return f"{expression} of allowed_urls has no effect: files come from the model store"
+        return f"{expression} of {key} has no effect: files come from the model store"
     return (
-        f"{expression} of allowed_urls has no effect: only all addresses below a folder can be allowed, as "
+        f"{expression} of {key} has no effect: only all addresses below a folder can be allowed, as "
         "https://HOST/PATH/.*; --allow-url names others"
     )
 

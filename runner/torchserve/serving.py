@@ -47,6 +47,7 @@ def served_as(found: TorchServeSettings, asked: Mapping[str, Any]) -> ServerSett
         metrics_log=found.metrics_log,
         metrics_interval=found.metrics_interval,
         hidden_variables=found.hidden_variables,
+        private_urls=found.private_urls,
         installs=found.installs,
     )
     return replace(settings, **{name: value for name, value in asked.items() if value is not None})

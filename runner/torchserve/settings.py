@@ -45,6 +45,8 @@ _DEFAULTS = {
     "default_startup_timeout": ("startupTimeout",),
     "job_queue_size": ("jobQueueSize",),
 }
+#: Where archives may come from; the second is not TorchServe's, which asks no address where it is.
+_URLS = ("allowed_urls", "allowed_private_urls")
 _APPLIED = frozenset(
     {
         *_ADDRESSES,
@@ -62,7 +64,7 @@ _APPLIED = frozenset(
         *("certificate_file", "private_key_file", "disable_token_authorization", "token_expiration_min"),
         *(f"{name}_{part}" for name in _RPC for part in ("address", "port")),
         *("enable_grpc_ssl", "enable_model_api", "enable_metrics_api", "blacklist_env_vars", "enable_envvars_config"),
-        *("disable_system_metrics", "allowed_urls", "use_env_allowed_urls", "metrics_config"),
+        *("disable_system_metrics", "use_env_allowed_urls", "metrics_config", *_URLS),
         *("metrics_mode", "metric_time_interval", "install_py_dep_per_model"),
     }
 )
@@ -106,8 +108,9 @@ _VARIABLES = {"token_expiration_min": "TS_TOKEN_EXPIRATION_TIME_MIN"}
 class TorchServeSettings:
     """`addresses`, and `rpc` for gRPC, are empty when the file names none. `defaults`: config keys for every model;
     `models`: for one version, with what a snapshot says of it when `is_snapshot`. `checks_tokens` and `model_api` are
-    None where the file does not say. `allowed_urls`: prefixes. `ignored`: a sentence per key that has no effect here;
-    `properties`: all, as written."""
+    None where the file does not say. `allowed_urls`: prefixes; `private_urls`: those of hosts in private networks, a
+    key of ours. `hidden_variables`: None where there is no file. `ignored`: a sentence per key that has no effect
+    here; `properties`: all, as written."""
 
     addresses: list[tuple[Address, Surface]] = field(default_factory=list)
     rpc: list[tuple[Address, Surface]] = field(default_factory=list)
@@ -126,13 +129,14 @@ class TorchServeSettings:
     token_minutes: float = 60.0
     model_api: bool | None = None
     metrics_api: bool = True
-    hidden_variables: str = ""
+    hidden_variables: str | None = None
     installs: bool = False
     host_metrics: bool = True
     metrics_defined: Sequence[MetricDefinition] = field(default_factory=list)
     metrics_log: Path | None = None
     metrics_interval: float = 60.0
     allowed_urls: Sequence[str] = field(default_factory=list)
+    private_urls: Sequence[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     properties: Mapping[str, str] = field(default_factory=dict)
 
@@ -172,7 +176,7 @@ class _Reading:
             self._take_from_environment()
         if self._flag("use_env_allowed_urls"):
             self._take("allowed_urls")
-        self._prefixes, self._no_prefixes = self._value("allowed_urls", prefixes_of, ([], []))
+        self._prefixes = {key: self._value(key, prefixes_of, ([], [])) for key in _URLS}
 
     def settings(self) -> TorchServeSettings:
         snapshot = "model_snapshot" in self._properties
@@ -200,13 +204,14 @@ class _Reading:
             metrics_defined=self._value("metrics_config", lambda text: read_definitions(_file(text)), []),
             metrics_log=self._metrics_log(),
             metrics_interval=self._value("metric_time_interval", _natural, 0) or 60,
-            allowed_urls=self._prefixes,
+            allowed_urls=self._prefixes["allowed_urls"][0],
+            private_urls=self._prefixes["allowed_private_urls"][0],
             ignored=[*self._ignored(), *self._not_allowed()],
             properties={key: each.value for key, each in self._properties.items()},
         )
 
     def _take_from_environment(self) -> None:
-        for key in _APPLIED - {"allowed_urls"}:
+        for key in _APPLIED - {*_URLS}:
             self._take(key)
 
     def _take(self, key: str) -> None:
@@ -306,8 +311,9 @@ class _Reading:
         if file is not None and key is not None:
             return Certificate(file, key)
         wanted = [name for name in _ADDRESSES if self._value(name, str, "").startswith("https:")]
+        wanted += ["enable_grpc_ssl"] if self._flag("enable_grpc_ssl") else []
         if wanted and not self.findings:
-            message = "https needs certificate_file and private_key_file, both PEM"
+            message = "TLS needs certificate_file and private_key_file, both PEM"
             if "keystore" in self._properties:
                 message += f"; a keystore is not read: {_INSTEAD['keystore']}"
             self._wrong(self._properties[wanted[0]], message)
@@ -328,8 +334,11 @@ class _Reading:
         return sentences
 
     def _not_allowed(self) -> list[str]:
-        line = self._properties["allowed_urls"].line if self._no_prefixes else 0
-        return [f"{self._file}:{line}: {why_not(expression)}" for expression in self._no_prefixes]
+        return [
+            f"{self._file}:{self._properties[key].line}: {why_not(key, expression)}"
+            for key, (_, others) in self._prefixes.items()
+            for expression in others
+        ]
 
 
 def _boolean(text: str) -> bool:

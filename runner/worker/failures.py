@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 from runner import wire
-from runner.handlers.errors import CannotLoad, answer_to, out_of_resources, sticks
+from runner.handlers.errors import CannotLoad, answer_to, out_of_memory, out_of_resources, sticks
 
 #: What user code may raise that must not end the worker. Cancellation of other kinds passes.
 USER_FAILURES = (Exception, SystemExit, KeyboardInterrupt)
@@ -47,7 +47,7 @@ class Memory:
 
     def is_used_up(self, error: BaseException) -> bool:
         """Hear what ended a batch; whether the worker is of no more use."""
-        before, self._short = self._short, isinstance(error, MemoryError) or "out of memory" in str(error)
+        before, self._short = self._short, out_of_memory(error)
         return before and self._short
 
 

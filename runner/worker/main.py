@@ -16,11 +16,15 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 from runner import wire
+from runner.handlers.errors import CannotLoad
 from runner.worker.beside import Beside
 from runner.worker.channel import Channel
+from runner.worker.confinement import Confined, confine
 from runner.worker.continuous import serve
+from runner.worker.failures import load_error
 from runner.worker.priority import behind_others
 from runner.worker.ranks import Follower, Ranks, enter, outcome
 from runner.worker.session import LoadError, Session
@@ -42,7 +46,7 @@ def _memory() -> int:
         return 0
 
 
-def _load(load: wire.Load, link: Channel, ranks: Ranks | None) -> Session | None:
+def _load(load: wire.Load, confined: Confined, link: Channel, ranks: Ranks | None) -> Session | None:
     started = time.monotonic()
     session = Session(load)
     try:
@@ -50,11 +54,26 @@ def _load(load: wire.Load, link: Channel, ranks: Ranks | None) -> Session | None
             report = session.open()
     except LoadError as error:
         tell = link.send if ranks is None else ranks.load_failed
-        tell(wire.LoadFailed(error.kind, error.message, error.trace, error.out_of_memory))
+        tell(_told(error))
         return None
     others = 0 if ranks is None else ranks.wait_until_loaded()
+    told = confined.report()
+    report = {**report, "lines": [*report["lines"], *told.pop("lines")], "confinement": told}
     link.send(wire.Loaded(time.monotonic() - started, report, _memory() + others))
     return session
+
+
+def _told(error: LoadError) -> wire.LoadFailed:
+    return wire.LoadFailed(error.kind, error.message, error.trace, error.out_of_memory)
+
+
+def _confined(load: wire.Load, link: Channel) -> Confined | None:
+    """What holds from here on; None when that failed, which the other end has been told."""
+    try:
+        return confine(load)
+    except (CannotLoad, OSError) as error:
+        link.send(_told(load_error(error, Path(load.model_dir))))
+        return None
 
 
 def work(fd: int, followers: Sequence[Follower] = ()) -> int:
@@ -63,15 +82,19 @@ def work(fd: int, followers: Sequence[Follower] = ()) -> int:
     # Lines go to the front end's log, which adds time, model and worker.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     sock = socket.socket(fileno=fd)
-    threading.Thread(target=_end_with_other_end, args=(sock,), daemon=True, name="front-end-watch").start()
     link = Channel(sock)
     load = link.receive()
     if not isinstance(load, wire.Load):
         return 0
+    # Before there is a second thread, which would stay outside.
+    confined = _confined(load, link)
+    if confined is None:
+        return 1
+    threading.Thread(target=_end_with_other_end, args=(sock,), daemon=True, name="front-end-watch").start()
     # The order to another rank comes from the first and says where they meet.
     ranks = Ranks(followers, link.send) if load.world and not load.port else None
     load = enter(load if ranks is None else ranks.begin(load))
-    session = _load(load, link, ranks)
+    session = _load(load, confined, link, ranks)
     if session is None:
         return 1
     # What is loaded stays; the collector need not walk over it again and again while serving.

@@ -126,3 +126,14 @@ def test_the_digest_is_what_sha256sum_would_say_of_the_sorted_list():
     one, two = hashlib.sha256(b"1").hexdigest(), hashlib.sha256(b"2").hexdigest()
     text = f"{one}  a\n{two}  b/c\n"
     assert digest([("b/c", two), ("a", one)]) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_keys_that_we_do_not_know_are_written_as_they_were_read():
+    document = {
+        "model": {"modelName": "m", "extensions": {"a": 1}},
+        "publisher": {"author": "x"},
+        "runtime": "python",
+    }
+    written = json.loads(parse(json.dumps(document).encode(), "m.mar").to_bytes())
+    assert written["publisher"] == {"author": "x"}
+    assert written["model"] == {"modelName": "m", "modelVersion": "1.0", "extensions": {"a": 1}}

@@ -107,6 +107,28 @@ def test_a_requirement_has_the_version_installed_or_the_one_it_pins_and_what_was
     assert found["pillow"]["version"] == "11.0.0"
 
 
+def test_a_pin_counts_more_than_what_happens_to_be_installed():
+    found = packages("numpy==1.26.4\nPillow==1.*")
+    assert (found["numpy"]["version"], found["pillow"]["version"]) == ("1.26.4", "11.0.0")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("x @ https://host/x.whl?token=secret#sha256=ab", "x @ https://host/x.whl#sha256=ab"),
+        (
+            "x @ git+https://secret@host/x.git@v1 ; python_version > '3'",
+            "x @ git+https://host/x.git@v1 ; python_version > '3'",
+        ),
+        ("x @ file:///home/secret/x.whl", "x @ file:x.whl"),
+        ("/home/secret/x.whl", "x.whl"),
+        ("x @ https://host/a/b/x.whl", "x @ https://host/a/b/x.whl"),
+    ],
+)
+def test_tokens_and_the_builder_s_folders_are_left_out(line, said):
+    assert list(requirement_lines(line)) == [said]
+
+
 def test_torch_is_the_framework_also_when_it_is_required():
     found = packages("torch>=2")["torch"]
     assert (found["type"], found["purl"]) == ("framework", "pkg:pypi/torch@2.13.0%2Bcpu")

@@ -43,6 +43,15 @@ def write_model(
     return folder
 
 
+def make_certificate(folder: Path, name: str = "IP:127.0.0.1") -> tuple[Path, Path]:
+    """A certificate that signs itself, for that name, and its key: PEM files."""
+    file, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-keyout", str(key), "-out", str(file), "-days", "2", "-subj", "/CN=test"]
+    subprocess.run([*command, *names, "-addext", f"subjectAltName={name}"], check=True, capture_output=True)
+    return file, key
+
+
 def environment(cache: Path | None = None) -> dict[str, str]:
     """The test's environment, with the checkout importable and a cache of the test's own."""
     root = Path(__file__).resolve().parents[2]

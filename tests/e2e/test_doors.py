@@ -10,11 +10,12 @@ from tests.e2e.servers import running_server, write_model
 def test_the_other_prediction_routes_reach_the_handler(tmp_path: Path) -> None:
     source = (
         "def handle(data, ctx):\n"
+        "    rows = [{k: v.decode() if isinstance(v, bytearray) else v for k, v in r.items()} for r in data or ()]\n"
         "    return data and [{'row': r, 'explain': ctx.get_request_header(i, 'explain')}\n"
-        "                     for i, r in enumerate(data)]\n"
+        "                     for i, r in enumerate(rows)]\n"
     )
     with running_server(write_model(tmp_path / "m", source), cache=tmp_path / "cache") as server:
-        plain = {"row": {"body": {"a": 1}}, "explain": None}
+        plain = {"row": {"body": {"a": 1}}, "explain": "False"}
         for path in ("/models/m/invoke", "/invocations", "/m/predict", "/m/1.0/predict", "/v1/models/m:predict"):
             assert server.client.post(path, json={"a": 1}).json() == plain, path
         for path in ("/explanations/m", "/v1/models/m:explain"):

@@ -13,8 +13,11 @@ from tests.e2e.test_registering import put, register
 from tests.e2e.test_serving import Load
 
 ONE = "minWorkers: 1\nmaxWorkers: 1\njobQueueSize: 20000\n"
-#: Says who answered: the model's name and version.
+#: Says who answered: the model's name and version. Loads when all archives of the store do, beside each other.
 NAMES_ITSELF = """
+import os, time
+open(os.path.join(os.environ["MEETING"], os.path.basename(os.getcwd())), "w").close()
+while len(os.listdir(os.environ["MEETING"])) < 10: time.sleep(0.01)
 def handle(data, context):
     model = context.manifest["model"]
     return data and [f"{model['modelName']} {model.get('modelVersion')}" for row in data]
@@ -73,7 +76,9 @@ def store_of(store: Path) -> list[str]:
 def test_a_mixed_store_starts_as_a_whole_and_loses_no_request_while_it_changes(tmp_path: Path) -> None:
     names = store_of(tmp_path / "store")
     options = ["--model-store", tmp_path / "store", "--models", "all"]
-    with running_server(*options, cache=tmp_path / "cache") as server:
+    (tmp_path / "meeting").mkdir()
+    variables = {"MEETING": str(tmp_path / "meeting")}
+    with running_server(*options, cache=tmp_path / "cache", variables=variables) as server:
         said = {name: server.predict(b"x", model=name).text.split()[0] for name in names}
         assert said == {name: name for name in names}
         loads = [Load(server, 2 if name == "m" else 1, f"/predictions/{name}") for name in names]

@@ -18,10 +18,11 @@ ONE = "minWorkers: 1\nmaxWorkers: 1\njobQueueSize: 20000\n"
 
 
 def store_of(folder: Path) -> Path:
-    """A model store: `m` in three versions, one that cannot load, one that is misspelt."""
+    """A model store: `m` in three versions, one that cannot load, one whose config is no YAML, and another one."""
     for version in ("1.0", "2.0", "3.0"):
         write_model(folder / f"m{version}", ECHO, version=version, config=ONE)
     write_model(folder / "broken", "raise ImportError('no such thing')", name="broken", config=ONE)
+    write_model(folder / "unreadable", ECHO, name="unreadable", config="minWorkers: 1\n  batchSize: 4\n")
     write_model(folder / "other", ECHO, name="other", config=ONE)
     return folder
 
@@ -65,8 +66,10 @@ def test_what_cannot_be_registered_is_refused_and_what_serves_goes_on(tmp_path: 
     with running_server(store / "m1.0", "--model-store", store, cache=tmp_path / "cache") as server:
         assert register(server) == (400, "Parameter url is required.")
         assert register(server, url="m1.0") == (409, "Model version 1.0 is already registered for model m")
-        status, said = register(server, url="broken")
-        assert status == 500 and "ImportError: no such thing" in said
+        reason = "Failed to start workers for model broken version: 1.0: ImportError: no such thing"
+        assert register(server, url="broken") == (500, reason)
+        status, said = register(server, url="unreadable")
+        assert (status, "unreadable:2:12: error: a second `:` here" in said) == (400, True)
         assert register(server, url="other", batch_size="many")[1].startswith("Parameter batch_size must be")
         assert register(server, url="https://example.org/a.mar")[0] == 400
         assert register(server, url="other", synchronous="maybe")[0] == 400

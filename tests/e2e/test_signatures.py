@@ -6,9 +6,16 @@ import shutil
 from pathlib import Path
 
 from archiver.workflow.pack import pack_workflow
+from tests.archiver.scan.payloads import calling
 from tests.archiver.signing.people import person
-from tests.builders import make_archive
+from tests.builders import HANDLER, make_archive
 from tests.e2e.servers import Server, archive_command, running_server
+
+LOADS = """
+        import pickle
+        self.words = pickle.load(open("words.pkl", "rb"))
+"""
+ANSWERS = ('[row.get("body") for row in data]', "[self.words for row in data]")
 
 
 def test_only_signed_archives_are_served(tmp_path: Path) -> None:
@@ -35,6 +42,17 @@ def test_only_signed_archives_are_served(tmp_path: Path) -> None:
         shutil.copy(eve.public, trusted)
         assert server.client.post("/models", params={"url": "foul.mar", "initial_workers": 1}).status_code == 200
         assert server.predict(b"x", model="foul").status_code == 200
+
+
+def test_a_trusted_signature_is_trust_in_what_needs_it(tmp_path: Path) -> None:
+    """A pickle that calls more than torch's list allows: refused by itself, served where its maker is trusted."""
+    ann, handler = person(tmp_path / "keys"), HANDLER.replace("self.initialized = True", LOADS).replace(*ANSWERS)
+    path = make_archive(tmp_path, handler_text=handler, extra={"words.pkl": calling(len, "words", protocol=2)})
+    refused = archive_command("serve", str(path), "--port", "0", cache=tmp_path / "cache")
+    assert (refused.returncode, "words.pkl: builtins.len" in refused.stderr) == (1, True)
+    assert archive_command("sign", str(path), "--key", str(ann.private)).returncode == 0
+    with running_server(path, "--require-signature", ann.public, cache=tmp_path / "cache") as server:
+        assert server.predict(b"x", model="echo").content == b"5"
 
 
 def test_an_unsigned_archive_stops_the_start(tmp_path: Path) -> None:

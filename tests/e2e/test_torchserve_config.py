@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.servers import archive_command, environment, running_server, write_model
+from tests.e2e.servers import archive_command, environment, make_certificate, running_server, write_model
 
 ECHO = "def handle(data, context): return data and [row.get('body') for row in data]"
 ONE = "minWorkers: 1\nmaxWorkers: 1\n"
@@ -137,20 +137,23 @@ def test_a_snapshot_that_cannot_be_written_stops_the_start_but_no_later_change(t
     assert (done.returncode, "cannot write the snapshot" in done.stderr) == (1, True)
 
 
-def certificate(folder: Path) -> list[str]:
-    key, file = folder / "key.pem", folder / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    names = ["-keyout", str(key), "-out", str(file), "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*command, *names, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    return [f"certificate_file={file}", f"private_key_file={key}"]
-
-
 def test_tls_and_a_unix_socket(tmp_path: Path) -> None:
     port = free_ports(1)[0]
     path = tmp_path / "m.sock"
+    cert, key = make_certificate(tmp_path)
     file = tmp_path / "c.properties"
     addresses = [f"inference_address=https://127.0.0.1:{port}", f"management_address=unix:{path}"]
-    file.write_text("\n".join([*addresses, "enable_metrics_api=false", *certificate(tmp_path), "load_models=other"]))
+    file.write_text(
+        "\n".join(
+            [
+                *addresses,
+                "enable_metrics_api=false",
+                f"certificate_file={cert}",
+                f"private_key_file={key}",
+                "load_models=other",
+            ]
+        )
+    )
     store = store_of(tmp_path / "store")
     command = [sys.executable, "-m", "archiver", "serve", "--ts-config", str(file), "--model-store", str(store)]
     environ = environment(tmp_path / "cache")

@@ -233,6 +233,24 @@ def has_a_second_size(folder: Path) -> tuple[Path, str]:
     return _zip(folder, Raw("w", extra=field + field)), "`w`"
 
 
+@refused_with("archive/padding")
+def hides_bytes_in_its_padding(folder: Path) -> tuple[Path, str]:
+    field = struct.pack("<HHH", 0xD935, 2 + 4, 4096) + b"evil"
+    return _zip(folder, *_own([Raw("w", local={"extra": field})])), "`w`"
+
+
+@refused_with("archive/padding")
+def hides_bytes_behind_its_size(folder: Path) -> tuple[Path, str]:
+    field = struct.pack("<HHQ", 1, 8, 5)
+    return _zip(folder, *_own([Raw("w", extra=field)])), "`w`"
+
+
+@refused_with("archive/padding")
+def is_signed_and_has_fields_that_nobody_signed(folder: Path) -> tuple[Path, str]:
+    times = struct.pack("<HHBI", 0x5455, 5, 1, 0)
+    return _zip(folder, Raw("w", extra=times), Raw("MAR-INF/model.sig")), "`w`"
+
+
 @refused_with("archive/header-mismatch")
 def has_another_name_in_its_header(folder: Path) -> tuple[Path, str]:
     return _zip(folder, Raw("good.py", local={"name": b"evil.py"})), "good.py"

@@ -11,7 +11,7 @@ if [ -e "$venv/complete" ]; then exit 0; fi
 "$venv/bin/pip" install --quiet -c "$root/constraints.txt" torch
 "$venv/bin/pip" install --quiet -c "$root/constraints.txt" \
   torchserve==0.12.0 torch-model-archiver==0.12.0 torch-workflow-archiver numpy packaging pyyaml setuptools \
-  'tritonclient[http,grpc]' grpcio-tools
+  'tritonclient[http,grpc]' ml_dtypes grpcio-tools
 # KServe's client wants other versions of what the others bring.
 "${PYTHON:-python3}" -m venv "$venv/kserve"
 "$venv/kserve/bin/pip" install --quiet kserve

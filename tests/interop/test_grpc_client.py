@@ -28,8 +28,34 @@ def handle(data, context):
                 send([word], {0: context.get_request_id(place)}, 'Intermediate Prediction success', 200, context)
     return [text.upper() for text in rows]
 """
+#: Adds up what a sequence brings.
+ADDING = """
+from ts.utils.util import PredictionException
+def handle(data, context):
+    if data is None:
+        context.cache = {}
+        return None
+    answers = []
+    for place, row in enumerate(data):
+        text, key = bytes(row['data']).decode(), context.get_sequence_id(place)
+        if text == 'refused': raise PredictionException('not this', 418)
+        if text == 'raises': raise ValueError('no')
+        context.cache[key] = context.cache.get(key, 0) + int(text)
+        answers.append(str(context.cache[key]))
+    return answers
+"""
+SEQUENCES = """
+minWorkers: 1
+maxWorkers: 1
+batchSize: 2
+maxBatchDelay: 10
+sequenceBatching: true
+maxNumSequence: 4
+sequenceMaxIdleMSec: 20000
+maxSequenceJobQueueSize: 10
+"""
 CLIENT = """
-import json, sys
+import json, queue, sys
 import grpc
 import inference_pb2 as i, inference_pb2_grpc, management_pb2 as m, management_pb2_grpc
 from google.protobuf.empty_pb2 import Empty
@@ -50,6 +76,19 @@ def one(*given, **more):
     return lambda: inference.Predictions(row(*given, **more)).prediction.decode()
 def pieces(text):
     return lambda: [each.prediction.decode() for each in inference.StreamPredictions(row(text))]
+def both_ways(*texts, model='m', **more):
+    asked = queue.Queue()
+    def call():
+        told = []
+        answers = inference.StreamPredictions2(iter(asked.get, None), timeout=20)
+        for text in texts:
+            asked.put(row(text, model, **more))
+            each = next(answers)
+            status = [each.status.code, each.status.message.partition('\\n')[0]]
+            told.append([each.prediction.decode(), *status, each.sequence_id])
+        asked.put(None)
+        return [*told, *(each.prediction.decode() for each in answers)]
+    return call
 def acts(method, **fields):
     request = getattr(m, {'SetDefault': 'SetDefault', 'ListModels': 'ListModels'}.get(method, method) + 'Request')
     return lambda: getattr(management, method)(request(**fields)).msg
@@ -61,14 +100,31 @@ tell('nobody', one('abc', 'nobody'))
 tell('raises', one('raises'))
 tell('refused', one('refused'))
 tell('stream', pieces('stream'))
+tell('stream raises', pieces('raises'))
+tell('sequence', both_ways('1', '2', '3', model='s', sequence_id='q'))
+tell('sequence again', both_ways('4', model='s', sequence_id='q'))
+tell('sequence refused', both_ways('refused', '2', model='s', sequence_id='r'))
+tell('sequence raises', both_ways('raises', '2', model='s', sequence_id='t'))
+tell('no sequence', both_ways('1', '2', model='s'))
+tell('both ways of no sequences', both_ways('abc', 'def', sequence_id='s'))
+tell('both ways of nobody', both_ways('abc', model='nobody', sequence_id='s'))
 tell('list', lambda: json.loads(acts('ListModels')()))
 tell('describe', lambda: json.loads(acts('DescribeModel', model_name='m')())[0]['modelName'])
 tell('describe nobody', acts('DescribeModel', model_name='nobody'))
 tell('register', acts('RegisterModel', url='n.mar', initial_workers=1, synchronous=True, model_name='second'))
+described = acts('DescribeModel', model_name='m', model_version='1.0')
+tell('describe version', lambda: json.loads(described())[0]['batchSize'])
+tell('describe no version', acts('DescribeModel', model_name='m', model_version='9.9'))
+tell('list one', lambda: json.loads(acts('ListModels', limit=1)()))
+tell('register no url', acts('RegisterModel', model_name='third'))
+bad = {'url': 'n.mar', 'model_name': 'third', 'handler': 'none', 'initial_workers': 1, 'synchronous': True}
+tell('register bad handler', acts('RegisterModel', **bad))
 tell('register again', acts('RegisterModel', url='n.mar', model_name='second'))
 tell('register nothing', acts('RegisterModel', url='nothing.mar'))
 tell('scale', acts('ScaleWorker', model_name='second', min_worker=2, synchronous=True))
 tell('scale nobody', acts('ScaleWorker', model_name='nobody', min_worker=2))
+tell('scale less', acts('ScaleWorker', model_name='second', min_worker=3, max_worker=1))
+tell('set no default', acts('SetDefault', model_name='second', model_version='9.9'))
 tell('set default', acts('SetDefault', model_name='second', model_version='1.0'))
 tell('second', one('abc', 'second'))
 tell('unregister', acts('UnregisterModel', model_name='second'))
@@ -81,6 +137,15 @@ DIFFERENT = {
     "no version": "an unknown version is NOT_FOUND",
     "list": "a limit of 0, which is none in proto3, is the usual one",
     "register again": "a version that is there is ABORTED",
+    "register bad handler": "the reason is told, too",
+    "set no default": "the words of the other calls",
+    "sequence": "answers say what sequence they are of",
+    "sequence again": "answers say what sequence they are of",
+    "sequence refused": "an error is answered, and the stream goes on",
+    "sequence raises": "an error is answered, and the stream goes on",
+    "no sequence": "a stream may be of no sequence",
+    "both ways of no sequences": "a model may have no sequences",
+    "both ways of nobody": "an unknown model does not end the stream",
 }
 
 
@@ -108,11 +173,15 @@ def test_the_generated_client_hears_the_same_from_both(tmp_path: Path) -> None:
     torchserve = installed()
     generated(torchserve, tmp_path)
     store = torchserve.store(tmp_path, m=HANDLER, n=HANDLER)
+    (tmp_path / "s_handler.py").write_text(ADDING)
+    (tmp_path / "sequences.yaml").write_text(SEQUENCES)
+    flags = ["--model-name", "s", "--version", "1.0", "--handler", "s_handler.py", "--config-file", "sequences.yaml"]
+    torchserve.archiver(*flags, "--export-path", str(store), folder=tmp_path)
     more = "default_workers_per_model=1\nenable_model_api=true\n"
-    with torchserve.serving(store, ["m.mar"], tmp_path, more) as ports:
+    with torchserve.serving(store, ["m.mar", "s.mar"], tmp_path, more) as ports:
         theirs = said(torchserve, tmp_path, ports)
     (tmp_path / "ours.properties").write_text(properties(ports := free_ports(5)) + more)
-    options = ["--ts-config", tmp_path / "ours.properties", "--model-store", store, "--models", "m=m.mar"]
+    options = ["--ts-config", tmp_path / "ours.properties", "--model-store", store, "--models", "m=m.mar,s=s.mar"]
     with running_server(*options, cache=tmp_path / "cache", port=None):
         ours = said(torchserve, tmp_path, ports)
     differing = {what: (theirs[what], ours[what]) for what in theirs if theirs[what] != ours[what]}

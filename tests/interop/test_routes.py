@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.e2e.servers import Server, running_server
-from tests.interop.torchserve import free_ports, installed, properties
+from tests.interop.answers import asked, differing
+from tests.interop.torchserve import both_serving, installed
 
 pytestmark = pytest.mark.interop
 
@@ -41,6 +40,12 @@ class Doubles(BaseHandler):
     def preprocess(self, data):
         return torch.tensor([float(row["body"]) for row in data])
 """
+HANDLERS["described"] = """
+from ts.torch_handler.base_handler import BaseHandler
+class Described(BaseHandler):
+    def initialize(self, context): self.initialized = True
+    def describe_handle(self): return {"classes": ["a", "b"]}
+"""
 #: Functions and specs of workflows; `m` is the model of that name.
 FUNCTIONS = """
 def before(data, context): return data and [row["body"] for row in data]
@@ -65,6 +70,7 @@ TENSOR = {
     "content": b'{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}]}',
     "headers": {"content-type": "application/json"},
 }
+FIFTH = {"json": {"url": "m.mar", "model_name": "fifth", "initial_workers": 1, "synchronous": True}}
 
 #: Address, method, path, request; in this order, for some change what is served.
 CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
@@ -90,6 +96,8 @@ CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
     (INFERENCE, "POST", "/predictions/m", {"files": {"body": b"hi"}}),
     (INFERENCE, "POST", "/predictions/m", {"content": b"x" * (LARGEST + 1)}),
     (INFERENCE, "POST", "/explanations/m", TEXT),
+    (INFERENCE, "POST", "/explanations/m/1.0", TEXT),
+    (INFERENCE, "POST", "/explanations/based", {"content": b"21", "headers": {"content-type": "text/plain"}}),
     (INFERENCE, "POST", "/explanations/nobody", TEXT),
     (INFERENCE, "POST", "/m/predict", TEXT),
     (INFERENCE, "POST", "/m/1.0/predict", TEXT),
@@ -103,14 +111,22 @@ CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
     (INFERENCE, "GET", "/v2/health/live", {}),
     (INFERENCE, "GET", "/v2/health/ready", {}),
     (INFERENCE, "POST", "/v2/models/nobody/infer", TENSOR),
+    (INFERENCE, "POST", "/v2/models/m/explain", TENSOR),
+    (INFERENCE, "GET", "/v2", {}),
     (INFERENCE, "GET", "/models", {}),
     (INFERENCE, "GET", "/nothing", {}),
+    (INFERENCE, "GET", "/api-description", {}),
+    (INFERENCE, "OPTIONS", "/", {}),
     (INFERENCE, "POST", "/ping", {}),
     (MANAGEMENT, "GET", "/models", {}),
     (MANAGEMENT, "GET", "/models?limit=1", {}),
     (MANAGEMENT, "GET", "/models?limit=x", {}),
+    (MANAGEMENT, "GET", "/models?limit=2&next_page_token=2", {}),
+    (MANAGEMENT, "GET", "/models?limit=1000&next_page_token=999", {}),
     (MANAGEMENT, "GET", "/models/m", {}),
+    (MANAGEMENT, "GET", "/models/m/1.0", {}),
     (MANAGEMENT, "GET", "/models/m/all", {}),
+    (MANAGEMENT, "GET", "/models/described?customized=true", {}),
     (MANAGEMENT, "GET", "/models/m/9.9", {}),
     (MANAGEMENT, "GET", "/models/nobody", {}),
     (MANAGEMENT, "POST", "/models", {}),
@@ -121,6 +137,11 @@ CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
     (MANAGEMENT, "POST", "/models?url=m.mar&model_name=third&initial_workers=0", {}),
     (INFERENCE, "POST", "/predictions/third", TEXT),
     (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&batch_size=many&initial_workers=0", {}),
+    (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&runtime=lsp2", {}),
+    (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&handler=none&initial_workers=1", {}),
+    (MANAGEMENT, "POST", "/models?", FIFTH),
+    (MANAGEMENT, "PUT", "/models/fifth/1.0?min_worker=1&max_worker=2&synchronous=true", {}),
+    (MANAGEMENT, "DELETE", "/models/fifth", {}),
     (MANAGEMENT, "PUT", "/models/second?min_worker=2&synchronous=true", {}),
     (MANAGEMENT, "PUT", "/models/second?min_worker=3&max_worker=1", {}),
     (MANAGEMENT, "PUT", "/models/nobody?min_worker=1", {}),
@@ -133,6 +154,7 @@ CALLS: list[tuple[int, str, str, dict[str, Any]]] = [
     (MANAGEMENT, "DELETE", "/models/nobody", {}),
     (MANAGEMENT, "PATCH", "/models/m", {}),
     (MANAGEMENT, "OPTIONS", "/models/m", {}),
+    (MANAGEMENT, "OPTIONS", "/", {}),
     (MANAGEMENT, "GET", "/predictions/m", {}),
     (MANAGEMENT, "GET", "/v1/models/m", {}),
     (MANAGEMENT, "GET", "/v1/models/nobody", {}),
@@ -170,6 +192,15 @@ DIFFERENT = {
     (INFERENCE, "POST", "/predictions/m", '{"a":'): "a malformed JSON body is 400",
     (INFERENCE, "POST", "/predictions/third", "hi"): "the reason of the 503 is told",
     (INFERENCE, "POST", "/v2/models/m/infer", TENSOR["content"].decode()): "a plain answer is wrapped",
+    (INFERENCE, "POST", "/v2/models/m/explain", TENSOR["content"].decode()): "a plain answer is wrapped",
+    (INFERENCE, "POST", "/explanations/based", "21"): "a handler that cannot explain says so",
+    (INFERENCE, "GET", "/v2", ""): "the Open Inference Protocol is always there",
+    (INFERENCE, "GET", "/api-description", ""): "OpenAPI 3.1, with every route",
+    (INFERENCE, "OPTIONS", "/", ""): "OpenAPI 3.1, with every route",
+    (MANAGEMENT, "OPTIONS", "/", ""): "OpenAPI 3.1, with every route",
+    (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&handler=none&initial_workers=1", ""): (
+        "the reason is told, too"
+    ),
     (INFERENCE, "POST", "/ping", ""): "health is read with GET",
     (MANAGEMENT, "GET", "/models?limit=x", ""): "parameters that are no numbers are 400",
     (MANAGEMENT, "POST", "/models?url=m.mar&model_name=fourth&batch_size=many&initial_workers=0", ""): (
@@ -187,16 +218,12 @@ DIFFERENT = {
     (MANAGEMENT, "DELETE", "/models/leaves__m", ""): "a node stays while its workflow does",
     (METRICS, "POST", "/metrics", ""): "metrics are read with GET",
 }
-OF_ONE_ANSWER = {"content-length", "connection", "date", "transfer-encoding"}
-#: Headers of every answer there and none here, and the other way round; also in docs/torchserve.md.
-NOT_SENT = {"pragma": "no-cache", "cache-control": "answers of a POST are not kept", "expires": "the same"}
-ADDED = {"retry-after": "when to try again after a 503", "allow": "what a 405 would take"}
 #: Of a description these are about processes, or richer here.
 OWN_VALUES = {"workers", "jobQueueStatus"}
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory) -> Iterator[tuple[list[str], list[str], Server]]:
+def both(tmp_path_factory) -> Iterator[tuple[list[str], list[str]]]:
     """The three addresses of TorchServe and of ours, with the same archives."""
     torchserve = installed()
     folder = tmp_path_factory.mktemp("routes")
@@ -208,15 +235,9 @@ def both(tmp_path_factory) -> Iterator[tuple[list[str], list[str], Server]]:
         torchserve.workflow_archiver(*flags, "--export-path", str(store), folder=folder)
     more = "default_workers_per_model=1\nenable_model_api=true\nmetrics_mode=prometheus\n"
     more += f"max_request_size={LARGEST}\n"
-    files = [f"{name}.mar" for name in HANDLERS]
-    (folder / "ours.properties").write_text(properties(ports := free_ports(5)) + more)
-    named = ",".join(f"{name}={name}.mar" for name in HANDLERS)
-    options = ["--ts-config", str(folder / "ours.properties"), "--model-store", str(store), "--models", named]
-    with ExitStack() as running:
-        theirs = running.enter_context(torchserve.serving(store, files, folder, more))
-        server = running.enter_context(running_server(*options, cache=folder / "cache", port=None))
+    with both_serving(torchserve, store, HANDLERS, folder, more) as (theirs, ours):
         wait_for_workers(theirs)
-        yield addresses(theirs), addresses(ports), server
+        yield addresses(theirs), addresses(ours)
 
 
 def addresses(ports: list[int]) -> list[str]:
@@ -230,24 +251,12 @@ def wait_for_workers(ports: list[int]) -> None:
         while (
             httpx.post(f"http://127.0.0.1:{ports[0]}/predictions/{name}", content=b"1", timeout=60).status_code == 503
         ):
-            if name in ("raises", "short") or time.monotonic() > deadline:
+            if name in ("raises", "short", "described") or time.monotonic() > deadline:
                 break
 
 
-def asked(base: str, method: str, path: str, request: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
-    """Status, body and headers, without values that belong to one answer or to the connection."""
-    answer = httpx.request(method, f"{base}{path}", timeout=60, **request)
-    headers = {name: value for name, value in answer.headers.items() if name not in OF_ONE_ANSWER}
-    if "x-request-id" in headers:
-        headers["x-request-id"] = "its own"
-    try:
-        return answer.status_code, answer.json(), headers
-    except ValueError:
-        return answer.status_code, answer.text, headers
-
-
 def test_every_route_answers_as_torchserve_does_but_for_what_is_listed(both) -> None:
-    theirs, ours, _ = both
+    theirs, ours = both
     found = set()
     unlisted = []
     for which, method, path, request in CALLS:
@@ -265,18 +274,6 @@ def test_every_route_answers_as_torchserve_does_but_for_what_is_listed(both) -> 
         unlisted += [f"{method} {path}: {words}" for words in differing(headers, our_headers, path)]
     assert not unlisted, "\n".join(unlisted)
     assert found == set(DIFFERENT), "listed, but the same"
-
-
-def differing(theirs: dict[str, str], ours: dict[str, str], path: str) -> Iterator[str]:
-    """Headers that are not as TorchServe's, but for those that are different everywhere."""
-    for name in sorted({*theirs, *ours} - set(NOT_SENT) - set(ADDED)):
-        there, here = theirs.get(name), ours.get(name)
-        if name == "x-request-id" and there is None:
-            continue  # an answer that it gives before it has read the request
-        if name == "content-type" and (there is None or path.startswith("/wfpredict")):
-            continue
-        if there is None or here is None or there.partition(";")[0] != here.partition(";")[0]:
-            yield f"{name} is {there!r} there, {here!r} here"
 
 
 def is_description(body: Any) -> bool:

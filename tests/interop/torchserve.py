@@ -9,14 +9,17 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.projects import command
+from tests.e2e.servers import running_server
 
 #: inference, management, metrics, gRPC inference, gRPC management
 PORTS = 5
@@ -81,6 +84,21 @@ class TorchServe:
             server.wait()
 
 
+@contextmanager
+def both_serving(
+    torchserve: TorchServe, store: Path, names: Iterable[str], folder: Path, more: str
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The real one and ours, each with these archives of the store and this config; their ports."""
+    (folder / "ours.properties").write_text(properties(ports := free_ports(PORTS)) + more)
+    named = ",".join(f"{name}={name}.mar" for name in names)
+    options = ["--ts-config", folder / "ours.properties", "--model-store", store, "--models", named]
+    with (
+        torchserve.serving(store, [f"{name}.mar" for name in names], folder, more) as theirs,
+        running_server(*options, cache=folder / "cache", port=None),
+    ):
+        yield theirs, ports
+
+
 def installed() -> TorchServe:
     """What TORCHSERVE_BIN names; skips the test when it or Java is missing."""
     folder = os.environ.get("TORCHSERVE_BIN")
@@ -122,14 +140,22 @@ def wait_until_healthy(server: subprocess.Popen[bytes], port: int, folder: Path)
             continue
 
 
+def wait_for_worker(url: str) -> None:
+    """Until the one worker of a model is READY, by its description at `url`; TorchServe is healthy before it is."""
+    deadline = time.monotonic() + START_LIMIT
+    while [each["status"] for each in httpx.get(url, timeout=60).json()[0]["workers"]] != ["READY"]:
+        assert time.monotonic() < deadline, url
+        time.sleep(0.2)
+
+
 def healthy(port: int, keys: Path) -> bool:
-    """`keys`: its key file, which is there where it checks keys."""
+    """`keys`: its key file, which is there where it checks keys; at first it is empty."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    key = json.loads(keys.read_text())["inference"]["key"] if keys.exists() else ""
     try:
+        key = json.loads(keys.read_text())["inference"]["key"] if keys.exists() else ""
         connection.request("GET", "/ping", headers={"Authorization": f"Bearer {key}"})
         return b"Healthy" in connection.getresponse().read()
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, json.JSONDecodeError):
         return False
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""A report as a page: tables, charts as inline SVG."""
+"""A report as one HTML file with nothing beside it: tables, charts as inline SVG. For screens, phones and paper."""
 
 from __future__ import annotations
 
@@ -7,10 +7,36 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from runner.bench.render.chart import Axis, Series, chart, linear, logarithmic
-from runner.bench.render.document import document, facts_list, table
 from runner.bench.render.table import HEADS, SERVER_HEADS, facts, rows, server_rows
 from runner.bench.report import Level, Report
 
+_STYLE = """
+:root{--ink:#1b1f24;--soft:#59636e;--paper:#fff;--rule:#d5dae0;--c0:#1f6feb;--c1:#d1570a;--c2:#1a7f37;--c3:#8250df;
+--c4:#bf3989;--c5:#7d6300}
+@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa4af;--paper:#0e1217;--rule:#343c46;--c0:#58a6ff;
+--c1:#f0883e;--c2:#3fb950;--c3:#bc8cff;--c4:#f778ba;--c5:#d6b429}}
+@media print{:root{--ink:#000;--soft:#444;--paper:#fff;--rule:#bbb;--c0:#0a4fbf;--c1:#b14700;--c2:#116329;
+--c3:#6639ba;
+--c4:#99286e;--c5:#5f4b00}
+figure,tr{break-inside:avoid}body{padding:0}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:68rem;padding:1.2rem;font:15px/1.5 system-ui,sans-serif;color:var(--ink);
+background:var(--paper)}
+h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.1rem;margin:1.8rem 0 .4rem}
+p,figcaption{color:var(--soft);margin:.2rem 0}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:.8rem 0}dt{color:var(--soft)}dd{margin:0}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
+th:first-child,td:first-child{text-align:left;padding-left:0}th{color:var(--soft);font-weight:500}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(28rem,100%),1fr));gap:1.2rem}
+figure{margin:0}svg{width:100%;height:auto;display:block}
+svg text{fill:var(--soft);font:12px system-ui,sans-serif}.end{text-anchor:end}.mid{text-anchor:middle}
+.grid{stroke:var(--rule);stroke-width:1;fill:none}.line{fill:none;stroke-width:2;stroke-linejoin:round}
+@media(max-width:36rem){svg text{font-size:16px}}
+.key{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;list-style:none;padding:0;margin:.4rem 0}
+.key i{display:inline-block;width:.9rem;height:.25rem;vertical-align:middle;margin-right:.4rem;border-radius:2px}
+.stopped{color:var(--c1);font-weight:600}
+"""
 #: Where the percentiles of a distribution stand: each further nine as far as the one before.
 _NINES = ((50.0, "50 %"), (90.0, "90 %"), (99.0, "99 %"), (99.9, "99.9 %"), (99.99, "99.99 %"))
 _LAST = 99.995
@@ -19,7 +45,16 @@ _LAST = 99.995
 def page(report: Report) -> str:
     """The whole document."""
     title = f"{report.model.get('name') or report.target} under load"
-    return document(title, _body(report, title), _colours())
+    return document(title, "".join(_body(report, title)))
+
+
+def document(title: str, body: str, style: str = "") -> str:
+    """A page of ours: the body's markup in the style of all reports. `style`: rules of this page alone."""
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}<title>{escape(title)}</title>'
+        f"<style>{_STYLE}{_colours()}{style}</style></head>\n<body>{body}</body></html>\n"
+    )
 
 
 def _colours() -> str:
@@ -35,7 +70,7 @@ def _body(report: Report, title: str) -> Iterator[str]:
     told = "Medians of the rounds; latencies in milliseconds, from the moment a request was meant to be sent."
     yield f"<h2>Load</h2><p>{told}</p>"
     yield table(HEADS, rows(report))
-    yield _key(report.measured)
+    yield key([level.name for level in report.measured])
     yield f'<div class="charts">{"".join(_charts(report.measured))}</div>'
     server = server_rows(report)
     if server:
@@ -46,21 +81,36 @@ def _body(report: Report, title: str) -> Iterator[str]:
         yield f"<h2>Notes</h2><ul>{''.join(f'<li>{escape(note)}</li>' for note in report.notes)}</ul>"
 
 
-def _key(levels: Sequence[Level]) -> str:
-    items = (f'<li><i class="s{number % 6}"></i>{escape(each.name)}</li>' for number, each in enumerate(levels))
+def facts_list(told: Sequence[tuple[str, str]]) -> str:
+    """Names with their sentences."""
+    named = "".join(f"<dt>{escape(name)}</dt><dd>{escape(sentence)}</dd>" for name, sentence in told)
+    return f"<dl>{named}</dl>"
+
+
+def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Markup of plain cells; it scrolls where it is wider than the page."""
+    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def key(names: Sequence[str]) -> str:
+    """Which colour of the charts is whose."""
+    items = (f'<li><i class="s{number % 6}"></i>{escape(name)}</li>' for number, name in enumerate(names))
     return f'<ul class="key">{"".join(items)}</ul>'
 
 
 def _charts(levels: Sequence[Level]) -> Iterator[str]:
-    yield _figure(
+    yield figure(
         _distribution(levels), "How slow the slowest are: so many percent of the requests took at most so long."
     )
-    yield _figure(_trade(levels), "What each level gives and costs: a dot is the p99 of one round.")
-    yield _figure(_timeline(levels, latency=False), "Answers a second over the median round.")
-    yield _figure(_timeline(levels, latency=True), "The p99 of each moment over the median round.")
+    yield figure(_trade(levels), "What each level gives and costs: a dot is the p99 of one round.")
+    yield figure(_timeline(levels, latency=False), "Answers a second over the median round.")
+    yield figure(_timeline(levels, latency=True), "The p99 of each moment over the median round.")
 
 
-def _figure(svg: str, told: str) -> str:
+def figure(svg: str, told: str) -> str:
+    """A chart with the sentence that says how to read it."""
     return f"<figure>{svg}<figcaption>{escape(told)}</figcaption></figure>"
 
 

@@ -20,16 +20,16 @@ _WIDE = 200
 def text(report: Report) -> str:
     """Facts, the table of levels, the server's own account, notes."""
     out = io.StringIO()
-    console = _console(out)
+    console = Console(file=out, width=_WIDE, force_terminal=sys.stdout.isatty(), highlight=False, soft_wrap=True)
     for name, sentence in facts(report):
-        console.print(f"{name:<10}{sentence}")
+        console.print(f"{name:<10}{sentence}", markup=False)
     console.print()
     console.print(_table(HEADS, rows(report)))
     server = server_rows(report)
     if server:
         console.print(_table(SERVER_HEADS, server))
     for sentence in report.notes:
-        console.print(f"note      {sentence}")
+        console.print(f"note      {sentence}", markup=False)
     return _trimmed(out.getvalue())
 
 
@@ -45,7 +45,16 @@ def comparison(found: Sequence[Difference], tolerance: float) -> str:
         )
         for each in found
     ]
-    return lined_up(COMPARED_HEADS, lines)
+    return tables([(COMPARED_HEADS, lines)])
+
+
+def tables(several: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]], left: Container[int] = (0,)) -> str:
+    """Heads and lines of each table. `left`: columns of words."""
+    out = io.StringIO()
+    console = Console(file=out, width=_WIDE, force_terminal=sys.stdout.isatty(), highlight=False, soft_wrap=True)
+    for heads, lines in several:
+        console.print(_table(heads, lines, left))
+    return _trimmed(out.getvalue())
 
 
 def _trimmed(shown: str) -> str:
@@ -61,18 +70,6 @@ def _verdict(each: Difference, tolerance: float) -> str:
     if not each.is_sure:
         return "within what rounds differ"
     return "within the tolerance" if abs(each.worse) <= tolerance else "better" if each.worse < 0 else "worse"
-
-
-def lined_up(heads: Sequence[str], lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> str:
-    """One table; `left`: columns of words."""
-    out = io.StringIO()
-    _console(out).print(_table(heads, lines, left))
-    return _trimmed(out.getvalue())
-
-
-def _console(out: io.StringIO) -> Console:
-    on_terminal = sys.stdout.isatty()
-    return Console(file=out, width=_WIDE, force_terminal=on_terminal, highlight=False, soft_wrap=True, markup=False)
 
 
 def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from runner.frontend.control import Actions
@@ -45,14 +46,20 @@ class InferenceAPIsService:
         await self._caller.pieces(target, self._row(request, context), write)
 
     async def StreamPredictions2(self, requests: AsyncIterator[Any], context: Context) -> None:
-        """One request after the other; an error is a message of the stream, which goes on."""
+        """One request after the other; an error is a message of the stream, which goes on. When the client has no
+        more, the sequence that it began with is over."""
+        first: Any = None
         async for request in requests:
+            first = first or request
             try:
                 await self.StreamPredictions(request, context)
             except Refused as refused:
                 response = _response(request, b"")
                 response.status.code, response.status.message = refused.code.value[0], refused.words
                 await context.write(response)
+        with suppress(Refused):
+            if first is not None and first.sequence_id:
+                self._caller.target(first.model_name, first.model_version).model.end_sequence(first.sequence_id)
 
     def _row(self, request: Any, context: Context) -> Any:
         sequence = {"ts_request_sequence_id": request.sequence_id} if request.HasField("sequence_id") else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from runner.bench.render.document import document, facts_list, table
+from runner.bench.render.page import document, facts_list, table
 from runner.bench.render.table import ms
 from runner.profile.figures import COPYING, MATRIX, OTHER, Figures, kind_of
 from runner.profile.render.text import flame_lines
@@ -53,7 +53,7 @@ flame.onmouseover=event=>{const one=of(event);if(one)told.textContent=one.title}
 def page(report: Profile) -> str:
     """The whole document."""
     title = f"Where a batch of {report.model['name']} goes"
-    return document(title, _body(report, title), _STYLE + _colours())
+    return document(title, "".join(_body(report, title)), _STYLE + _colours())
 
 
 def _colours() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from runner.bench.render.text import lined_up
+from runner.bench.render.text import tables
 from runner.profile.render.words import (
     STAGE_HEADS,
     alike,
@@ -34,9 +34,9 @@ def _lines(report: Profile) -> Iterator[str]:
     for name, sentence in facts(report):
         yield f"{name:<10}{sentence}"
     yield ""
-    yield lined_up(STAGE_HEADS, stage_rows(report.figures)) + "\n"
+    yield tables([(STAGE_HEADS, stage_rows(report.figures))]) + "\n"
     heads = operator_heads(report.figures)
-    yield lined_up(heads, operator_rows(report.figures), left=(0, len(heads) - 1)) + "\n"
+    yield tables([(heads, operator_rows(report.figures))], left=(0, len(heads) - 1)) + "\n"
     yield from flame_lines(report.figures.flame)
     yield ""
     yield from _changes(report)

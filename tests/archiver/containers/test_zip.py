@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from archiver.archive import Archive
-from archiver.containers.zip import PAGE, ZipSink
+from archiver.containers.records import PAGE
+from archiver.containers.zip import ZipSink
 from archiver.errors import DamagedArchive
 from archiver.members import LARGE
 from tests.builders import make_archive, make_torchserve_archive, safetensors

@@ -20,7 +20,7 @@ from archiver.errors import ArchiveError
 from archiver.signing.sign import sign
 from archiver.signing.verify import verify_signature
 from tests.archiver.signing.people import person
-from tests.builders import make_archive, make_torchserve_archive
+from tests.builders import make_archive, make_torchserve_archive, safetensors
 
 #: Offset and length in a local header: version needed, time and date.
 LOCAL_FREE = ((4, 2), (10, 4))
@@ -31,12 +31,12 @@ CENTRAL_FREE = ((4, 4), (12, 4), (36, 5), (41, 1))
 class Case:
     """A signed archive and its bytes; `check` answers what became of other bytes in its place."""
 
-    def __init__(self, folder: Path, *, foreign: bool = False, archive_format: str = "default") -> None:
+    def __init__(self, folder: Path, *, foreign: bool = False, **project: object) -> None:
         self.signer = person(folder / "keys")
         if foreign:
             self.path = make_torchserve_archive(folder / "m.mar")
         else:
-            self.path = make_archive(folder, archive_format=archive_format)
+            self.path = make_archive(folder, **project)
         sign(self.path, self.signer.signer)
         self.data = self.path.read_bytes()
         self.trusted = self.signer.trusted
@@ -71,6 +71,17 @@ class Case:
                 free |= _places(at, CENTRAL_FREE)
                 at += 46 + len(info.filename) + len(info.extra) + len(info.comment)
         return free
+
+    def padding(self) -> list[int]:
+        """Offsets of the extra fields: they bring large members to a page's beginning."""
+        found: list[int] = []
+        with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
+            for info in archive.infolist():
+                name, extra = struct.unpack_from("<2H", self.data, info.header_offset + 26)
+                start = info.header_offset + 30 + name
+                found += range(info.header_offset + 28, info.header_offset + 30)
+                found += range(start, start + extra)
+        return found
 
 
 def _places(start: int, fields: tuple[tuple[int, int], ...]) -> set[int]:
@@ -107,6 +118,27 @@ def test_bytes_that_come_or_go_anywhere_are_refused(case, data):
     place, count = data.draw(st.integers(0, len(case.data))), data.draw(st.integers(1, 64))
     assert case.refused(case.data[:place] + bytes(count) + case.data[place:])
     assert case.refused(case.data[:place]) or place == len(case.data)
+
+
+@pytest.fixture(scope="module")
+def padded(tmp_path_factory) -> Case:
+    return Case(tmp_path_factory.mktemp("padded"), checkpoint=safetensors(70_000))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_change_of_the_padding_before_a_large_member_is_refused(padded, data):
+    padding = padded.padding()
+    assert len(padding) > 1000
+    place, mask = data.draw(st.sampled_from(padding)), data.draw(st.integers(1, 255))
+    assert padded.refused(flipped(padded.data, place, mask))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_change_around_a_large_member_is_refused_or_lies_where_bytes_mean_nothing(padded, data):
+    place, mask = data.draw(st.integers(0, len(padded.data) - 1)), data.draw(st.integers(1, 255))
+    assert padded.refused(flipped(padded.data, place, mask)) or place in padded.meaningless()
 
 
 @pytest.fixture(scope="module")

@@ -132,6 +132,35 @@ def test_a_subclass_sets_its_own_processing_and_number_of_classes(tmp_path):
     assert list(answer) == ["6", "5"]
 
 
+DIGITS = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 26 * 26, 10))
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+
+
+def test_a_subclass_for_grey_pictures_gets_one_channel(tmp_path):
+    source = (
+        "from ts.torch_handler.image_classifier import ImageClassifier\n"
+        "from runner.handlers.images import Normalize, Steps, to_tensor\n"
+        "class Digits(ImageClassifier):\n"
+        "    image_processing = Steps([to_tensor, Normalize((0.1307,), (0.3081,))])\n"
+        "    def postprocess(self, data): return data.argmax(1).flatten().tolist()\n"
+    )
+    session = with_model(tmp_path, "handler.py", DIGITS, source=source)
+
+    [(status, answer)] = bodies(session.run([raw_row(png(gradient(28, 28).convert("L")))], 1))
+
+    assert (status, answer in range(10)) == (200, True)
+
+
 def test_an_explanation_without_captum_says_what_to_install(tmp_path, monkeypatch):
     for module in ("captum", "captum.attr"):
         monkeypatch.setitem(sys.modules, module, None)

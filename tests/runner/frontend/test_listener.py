@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from pathlib import Path
 
 import httpx
@@ -12,9 +13,10 @@ from archiver.errors import ServeFailed
 from runner.frontend.app import App
 from runner.frontend.cors import Cors
 from runner.frontend.health import Health
-from runner.frontend.listener import EVERYTHING, Address, Listener, Surface, merged
+from runner.frontend.listener import EVERYTHING, Address, Certificate, Listener, Surface, check, merged
 from runner.metrics import Metrics
 from runner.pool.registry import Registry
+from tests.e2e.servers import make_certificate
 from tests.runner.frontend.apps import actions_on, deploy
 from tests.runner.loops import in_loop
 
@@ -85,3 +87,33 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ServeFailed, match="cannot listen on unix:"):
         Listener(Address(path=str(tmp_path / "s")))
     assert (tmp_path / "s").read_text() == "mine"
+
+
+def openssl(*words: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+
+def test_a_key_with_a_passphrase_is_refused_instead_of_asked_for(tmp_path: Path) -> None:
+    file, key = make_certificate(tmp_path)
+    locked = tmp_path / "locked.pem"
+    openssl("ec", "-in", key, "-aes128", "-passout", "pass:word", "-out", locked)
+    with pytest.raises(ServeFailed, match="has a passphrase") as caught:
+        check(Certificate(file, locked))
+    assert caught.value.hint == f"openssl pkey -in {locked} -out FILE"
+
+
+def test_a_certificate_with_another_ones_key_is_refused(tmp_path: Path) -> None:
+    file, _ = make_certificate(tmp_path)
+    other = tmp_path / "other.pem"
+    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", other)
+    with pytest.raises(ServeFailed, match="cannot be used for TLS: the key is another certificate's"):
+        check(Certificate(file, other))
+
+
+def test_what_is_no_pem_and_what_is_not_there_is_told(tmp_path: Path) -> None:
+    file, key = make_certificate(tmp_path)
+    (tmp_path / "junk").write_text("junk")
+    with pytest.raises(ServeFailed, match="both files must be PEM"):
+        check(Certificate(tmp_path / "junk", key))
+    with pytest.raises(ServeFailed, match="cannot read the certificate or its key: No such file"):
+        check(Certificate(file, tmp_path / "none"))

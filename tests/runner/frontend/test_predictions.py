@@ -35,14 +35,14 @@ async def test_a_raw_body_travels_with_its_content_type() -> None:
 async def test_form_fields_travel_by_name() -> None:
     async with running_app() as (client, _):
         response = await client.post(PATH, data={"text": "hé", "n": "1"})
-    assert response.text == "text|text/plain|hé;n|text/plain|1"
+    assert response.text == "text||hé;n||1"
 
 
 @in_loop
 async def test_multipart_files_keep_their_content_type() -> None:
     async with running_app() as (client, _):
         response = await client.post(PATH, files={"data": ("x.png", b"png!", "image/png")}, data={"k": "v"})
-    assert response.text == "k|text/plain|v;data|image/png|png!"
+    assert response.text == "k||v;data|image/png|png!"
 
 
 @in_loop
@@ -61,7 +61,7 @@ async def test_a_form_does_not_choose_the_codec_that_reads_it() -> None:
         for codec in ("punycode", "unicode_escape", "undefined", "klingon", "latin-1"):
             kind = {"content-type": f'multipart/form-data; boundary="b"; charset={codec}'}
             response = await client.post(PATH, content=form, headers=kind)
-            assert (response.status_code, response.text) == (200, "k|text/plain|x-é")
+            assert (response.status_code, response.text) == (200, "k||x-é")
 
 
 @in_loop

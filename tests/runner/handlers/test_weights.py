@@ -257,8 +257,8 @@ def test_a_pickled_module_is_refused_unless_the_archive_is_trusted(tmp_path, mon
         ("weights.pt", "weights.pt holds weights alone: pack the file with their nn.Module class too"),
         ("list.pt", "list.pt holds a list, not a state dict"),
         ("gone.pt", "the manifest names the checkpoint gone.pt, which is not in the archive"),
-        ("model.onnx", "model.onnx: define load_model() in the handler to open an ONNX model"),
-        (None, "the archive has neither a checkpoint nor a model file; define load_model() in the handler"),
+        ("model.onnx", "model.onnx is an ONNX model; build the model in the handler"),
+        (None, "the archive has neither a checkpoint nor a model file; build the model in the handler"),
     ],
 )
 def test_what_cannot_be_loaded_says_why(tmp_path, serialized, message):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 
 import pytest
 import torch
 
 from archiver.archive import Archive
+from tests.archiver.scan.payloads import calling
+from tests.archiver.scan.test_nested import zipped
+from tests.builders import make_archive
 from tests.e2e.projects import succeeded
 from tests.e2e.servers import archive_command, running_server
 
@@ -180,3 +184,11 @@ def test_the_original_and_what_is_there_already_are_not_overwritten(done):
     there = optimize(folder / "rows.mar", "-o", folder / "fast.mar", cache=folder / "cache")
     assert there.returncode != 0 and "fast.mar" in there.stderr
     assert hashlib.sha256((folder / "rows.mar").read_bytes()).hexdigest() == before
+
+
+def test_an_archive_that_would_run_something_when_it_is_loaded_is_refused_first(tmp_path):
+    evil = zipped({"w/data.pkl": calling(os.mkdir, str(tmp_path / "made"), protocol=2), "w/version": b"3"})
+    original = make_archive(tmp_path, extra={"more.pt": evil})
+    done = optimize(original, "-o", tmp_path / "new.mar", cache=tmp_path / "cache")
+    assert (done.returncode, "more.pt!w/data.pkl: posix.mkdir" in done.stderr) == (1, True)
+    assert not (tmp_path / "new.mar").exists() and not (tmp_path / "made").exists()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from archiver.repack import member_of
+from runner.handlers.weights import read_state
 from runner.offline.weights import rewrite
+from tests.archiver.scan.payloads import calling
+from tests.archiver.scan.test_nested import zipped
 
 STATE = {
     "body.weight": torch.arange(6.0).reshape(2, 3) / 7,
@@ -49,7 +54,7 @@ def test_only_what_our_loader_reads_becomes_safetensors(tmp_path):
     assert done.told == "1 tensors in bfloat16, as safetensors"
 
 
-def test_weights_that_share_memory_stay_in_torchs_format_and_are_stored_once(tmp_path):
+def test_tied_weights_are_stored_once_and_come_back_under_both_names(tmp_path):
     shared = torch.randn(300, 300)
     done = rewritten(
         tmp_path,
@@ -57,10 +62,31 @@ def test_weights_that_share_memory_stay_in_torchs_format_and_are_stored_once(tmp
         dtypes={"a": "bfloat16", "b": "bfloat16"},
         own_loader=True,
     )
-    state = torch.load(done.after.source)
-    assert done.after.name == "model.pt"
+    state = read_state(done.after.source)
+    assert done.after.name == "model.safetensors"
     assert state["a"].data_ptr() == state["b"].data_ptr()
     assert done.after.size < done.before.size * 0.6
+
+
+@pytest.mark.parametrize(
+    ("value", "served"),
+    [
+        (STATE["head.weight"][1:], "float32"),
+        (torch.ones(2) + 1j, "complex64"),
+        (torch.eye(2).to_sparse(), "bfloat16"),
+    ],
+)
+def test_what_safetensors_has_no_form_for_stays_in_torchs_format(tmp_path, value, served):
+    done = rewritten(tmp_path, state={**STATE, "odd": value}, dtypes={**BF16, "odd": served}, own_loader=True)
+    assert done.after.name == "model.pt"
+
+
+def test_a_weight_file_that_would_run_something_is_left_alone_and_never_loaded(tmp_path):
+    file, touched = tmp_path / "extra.pt", tmp_path / "touched"
+    file.write_bytes(zipped({"extra/data.pkl": calling(os.mkdir, str(touched), protocol=2), "extra/version": b"3"}))
+    done = rewrite(member_of("extra.pt", file, "extra"), BF16, tmp_path / "out", own_loader=False)
+    assert (done.after, touched.exists()) == (done.before, False)
+    assert "extra.pt!extra/data.pkl: posix.mkdir" in done.told
 
 
 def test_a_prefix_before_the_names_of_a_file_does_no_harm(tmp_path):

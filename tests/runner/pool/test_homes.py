@@ -19,7 +19,7 @@ WITHOUT, WITH = Manifest("m", "1.0"), Manifest("m", "1.0", requirements_file="ne
 
 
 def homes(*, installs: bool) -> Homes:
-    return Homes(Spawner(), {}, installs=installs)
+    return Homes(Spawner(), {}, installing={} if installs else None)
 
 
 @pytest.mark.parametrize(

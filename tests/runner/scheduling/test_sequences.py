@@ -92,6 +92,18 @@ def test_the_last_request_ends_its_sequence_and_the_next_one_may_go_anywhere() -
     assert room.take("B") == ["again"]
 
 
+def test_a_sequence_of_which_nothing_more_comes_makes_room_when_it_is_answered() -> None:
+    room = Room(sequences=1)
+    first = room.ask("s")
+    room.batcher.end("s")
+    assert (room.batcher.sequences, room.ask("t")) == (1, FULL)
+    room.take("a")
+    room.answer(first)
+    room.batcher.end("s")
+    room.batcher.end("nobody")
+    assert isinstance(room.ask("t"), Job)
+
+
 def test_silence_ends_a_sequence() -> None:
     room = Room(idle=5)
     job = room.ask("s", 1)

@@ -25,7 +25,7 @@ def errors(text: str, **environment: str) -> list[str]:
 
 
 def test_an_empty_file_changes_nothing() -> None:
-    assert read("") == TorchServeSettings()
+    assert read("") == TorchServeSettings(hidden_variables="")
 
 
 def test_one_address_brings_torchserves_other_two() -> None:
@@ -112,7 +112,7 @@ def test_a_value_that_cannot_be_right_is_named_with_its_line(text: str, message:
 
 def test_https_without_pem_files_is_refused_with_the_way_out_of_a_keystore() -> None:
     (found,) = errors("keystore=a.p12\ninference_address=https://127.0.0.1:8443")
-    assert found.startswith("2: inference_address: https needs certificate_file and private_key_file")
+    assert found.startswith("2: inference_address: TLS needs certificate_file and private_key_file")
     assert "openssl pkcs12" in found
 
 

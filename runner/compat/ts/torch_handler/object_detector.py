@@ -16,7 +16,7 @@ class ObjectDetector(VisionHandler):  # type: ignore[misc,unused-ignore]  # the 
     """Answers `[{class: [x1, y1, x2, y2], "score": s}, …]` of what scores `threshold` or more. Pictures keep
     their sizes; a batch of different sizes goes to the model as a list, as torchvision's detectors take it."""
 
-    image_processing: Any = images.Steps([images.to_tensor])
+    image_processing: Any = images.Steps([images.to_rgb, images.to_tensor])
     threshold = 0.5
 
     @timed

@@ -17,7 +17,8 @@ from runner.handlers.timing import timed
 
 class VisionHandler(BaseHandler):  # type: ignore[misc,unused-ignore]  # the hook's modules are Any to mypy
     """A row is the bytes of a picture, the same in base64, or nested lists of numbers. `image_processing` turns a
-    picture into a tensor; a subclass sets its own, torchvision's or `runner.handlers.images`'."""
+    picture into a tensor; a subclass sets its own, torchvision's or `runner.handlers.images`', and gets the picture
+    as its file has it, grey ones with one channel."""
 
     image_processing: Any = images.imagenet()
 

@@ -107,6 +107,36 @@ async def test_both_ways_each_request_is_answered_and_an_error_ends_only_its_own
 
 
 @in_loop
+async def test_the_end_of_a_stream_makes_room_for_another_sequence() -> None:
+    async with serving(sequenceBatching=True, maxNumSequence=1, maxWorkers=1, batchSize=1) as client:
+        codes = []
+        for name in ("s", "t"):
+            request = predict(data=b"1")
+            request.sequence_id = name
+            codes += [answer.status.code async for answer in client.method(STREAM_2)(iter([request, request]))]
+    assert codes == [0, 0, 0, 0]
+
+
+STARTS_A_PROCESS = """
+import asyncio, os
+import runner.frontend.rpc.server, grpc
+assert "GRPC_ENABLE_FORK_SUPPORT" not in os.environ
+async def main():
+    server = grpc.aio.server()
+    server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    await (await asyncio.create_subprocess_exec("true", preexec_fn=str)).wait()
+    await server.stop(0)
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_is_started_beside_grpc_is_no_line_in_the_log() -> None:
+    started = subprocess.run([sys.executable, "-c", STARTS_A_PROCESS], capture_output=True, text=True, timeout=60)
+    assert (started.returncode, started.stderr) == (0, "")
+
+
+@in_loop
 async def test_ping_says_what_http_says() -> None:
     async with serving() as client:
         assert json.loads((await client.call(PING, empty_pb2.Empty())).health) == {"status": "Healthy"}
