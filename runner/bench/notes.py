@@ -10,6 +10,8 @@ from runner.bench.report import Level, Report
 _NEAR = 0.8
 #: Part of the cores that others may take before it is said.
 _BUSY = 0.5
+#: What came out of the server is by so much more than the model alone could do that one of them was disturbed.
+_ABOVE = 1.05
 
 
 def of(report: Report, own_server: bool) -> Iterator[str]:
@@ -37,6 +39,8 @@ def _of_level(level: Level, ceiling: float | None) -> Iterator[str]:
         yield f"{level.name}: near the generator's own ceiling of {ceiling:.0f}/s; the server may be faster"
     elif max(each.generator_busy for each in level.rounds) > _NEAR:
         yield f"{level.name}: the generator had hardly a moment to spare; the server may be faster"
+    if level.of_limit is not None and level.of_limit > _ABOVE:
+        yield f"{level.name}: above the limit, which was measured later: the machine was busier then"
     for kind, count in level.failures.items():
         yield f"{level.name}: {count} of {level.requests} requests failed: {kind}"
     late = max((each.lag_p99 or 0.0 for each in level.rounds), default=0.0)
