@@ -17,8 +17,7 @@ _STYLE = """
 --c1:#f0883e;--c2:#3fb950;--c3:#bc8cff;--c4:#f778ba;--c5:#d6b429}}
 @media print{:root{--ink:#000;--soft:#444;--paper:#fff;--rule:#bbb;--c0:#0a4fbf;--c1:#b14700;--c2:#116329;
 --c3:#6639ba;
---c4:#99286e;--c5:#5f4b00}
-figure,tr{break-inside:avoid}body{padding:0}}
+--c4:#99286e;--c5:#5f4b00}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:68rem;padding:1.2rem;font:15px/1.5 system-ui,sans-serif;color:var(--ink);
 background:var(--paper)}
@@ -36,6 +35,9 @@ svg text{fill:var(--soft);font:12px system-ui,sans-serif}.end{text-anchor:end}.m
 .key{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;list-style:none;padding:0;margin:.4rem 0}
 .key i{display:inline-block;width:.9rem;height:.25rem;vertical-align:middle;margin-right:.4rem;border-radius:2px}
 .stopped{color:var(--c1);font-weight:600}
+@media print{figure,tr{break-inside:avoid}h2{break-after:avoid}body{padding:0;max-width:none;font-size:12px}
+.wide{overflow:visible}table{font-size:10px}th,td{padding:.15rem .45rem}
+.charts{grid-template-columns:1fr 1fr}svg text{font-size:17px}}
 """
 #: Where the percentiles of a distribution stand: each further nine as far as the one before.
 _NINES = ((50.0, "50 %"), (90.0, "90 %"), (99.0, "99 %"), (99.9, "99.9 %"), (99.99, "99.99 %"))

@@ -36,7 +36,9 @@ text-overflow:clip;cursor:pointer;border-right:1px solid var(--paper);print-colo
 -webkit-print-color-adjust:exact}.flame div[hidden]{display:none}
 #told{min-height:1.5em}li pre{margin:.2rem 0}pre{overflow-x:auto;font-size:13px;color:var(--ink)}
 ol{padding-left:1.2rem}li{margin:.5rem 0}li p{margin:0}
-.wide td:nth-child(n+5):last-child{text-align:left}td:first-child{white-space:pre}
+.wide :is(td,th):nth-child(n+5):last-child{text-align:left}td:first-child{white-space:pre}
+@media(max-width:36rem){td:first-child{white-space:pre-wrap;overflow-wrap:anywhere;min-width:9rem}}
+@media print{.flame{break-inside:avoid}td:last-child{white-space:normal}details{display:none}}
 .key i{height:.7rem}details{margin:.8rem 0}summary{color:var(--soft);cursor:pointer}
 """
 _SCRIPT = """
