@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from runner.bench.report import Level, Report
 
@@ -16,12 +17,8 @@ _ABOVE = 1.05
 
 def of(report: Report, own_server: bool) -> Iterator[str]:
     """`own_server`: the bench started it, on the machine on which the generator runs."""
-    cores, busy = report.machine["cores"], report.machine["loadAverage"]
-    if busy > cores * _BUSY:
-        yield (
-            f"the machine was busy before the start (load average {busy:g} on {cores} cores): figures are lower than "
-            "on a quiet one, and differ from round to round"
-        )
+    yield from of_machine(report.machine)
+    cores = report.machine["cores"]
     if own_server and cores < report.model.get("workers", 1) * report.model.get("threads", 1) + 2:
         yield f"server, workers and generator share {cores} cores"
     for level in report.measured:
@@ -32,6 +29,16 @@ def of(report: Report, own_server: bool) -> Iterator[str]:
         and not any(each.server for level in report.measured for each in level.rounds)
     ):
         yield "the server tells nothing about itself on /metrics: no queue, batch and handler times"
+
+
+def of_machine(machine: Mapping[str, Any]) -> Iterator[str]:
+    """Whether others used it."""
+    cores, busy = machine["cores"], machine["loadAverage"]
+    if busy > cores * _BUSY:
+        yield (
+            f"the machine was busy before the start (load average {busy:g} on {cores} cores): figures are lower than "
+            "on a quiet one, and differ from round to round"
+        )
 
 
 def _of_level(level: Level, ceiling: float | None) -> Iterator[str]:
