@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
+from archiver.compiled import compiled_root
 from archiver.config.model import ModelConfig, to_plain
 from archiver.config.origins import Origin
 from archiver.errors import ServeFailed
 from archiver.manifest import Manifest
+from archiver.store import Unpacked
 from runner import wire
-from runner.pool.placement import device_kind
+from runner.pool.cores import available_cores
+from runner.pool.placement import Placement, device_kind, place
 from runner.pool.spawner import Platform
 from runner.settings import declared
 
@@ -26,6 +31,12 @@ class Settled:
     config: ModelConfig
     kind: str
     fallback: str | None
+    platform: Platform
+
+    @property
+    def placement(self) -> Placement:
+        """Where a server here would run it: how many workers, with how many threads each."""
+        return place(self.config, self.kind, self.fallback, self.platform, available_cores())
 
 
 def settled(text: str | None, file: str, device: str | None, flags: Mapping[str, Any]) -> Settled:
@@ -41,7 +52,7 @@ def settled(text: str | None, file: str, device: str | None, flags: Mapping[str,
     platform = Platform(str(torch.__version__), torch.cuda.device_count(), torch.backends.mps.is_available())
     first, _ = wanted.settle(asked, None)
     kind, fallback = device_kind(first.device_type, platform, by_flag=device is not None)
-    return Settled(wanted.settle(asked, kind)[0], kind, fallback)
+    return Settled(wanted.settle(asked, kind)[0], kind, fallback, platform)
 
 
 def order(model_dir: Path, manifest: Manifest, here: Settled, *, trusted: bool) -> wire.Load:
@@ -61,4 +72,16 @@ def order(model_dir: Path, manifest: Manifest, here: Settled, *, trusted: bool) 
         cpus=None,
         trusted=trusted,
         envelope=manifest.envelope,
+    )
+
+
+def served(opened: Unpacked, here: Settled, *, trusted: bool) -> wire.Load:
+    """The order for a worker as a server here has it: its threads, and the compiled code that it would find, the
+    archive's own and the cache's. Raises ServeFailed."""
+    return structs.replace(
+        order(opened.model_dir, opened.manifest, here, trusted=trusted),
+        threads=here.placement.threads,
+        digest=opened.manifest.content() or opened.digest,
+        compile_cache=str(compiled_root()),
+        precompiled=True,
     )

@@ -45,6 +45,9 @@ COMMANDS: dict[str, Entry] = {
         "runner.cli.torchserve:torchserve", "TorchServe's command line, for scripts that start it.", "Serve"
     ),
     "predict": Entry("runner.cli.predict:predict", "Send a file to a running server.", "Serve"),
+    "profile": Entry(
+        "runner.cli.profile:profile", "Show where a batch's time goes, and what would change it.", "Serve"
+    ),
     "bench": Entry("runner.cli.bench:bench", "Measure a model under load.", "Serve"),
     "tune": Entry("runner.cli.tune:tune", "Find the best configuration under a latency limit.", "Serve"),
     "run": Entry("runner.cli.run:run", "Run one request in this process, no server.", "Serve"),

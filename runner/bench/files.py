@@ -32,13 +32,13 @@ def write_all(reports: Sequence[Report], folder: Path) -> list[Path]:
     return write_texts({AB: ab_report_csv(reports)}, folder)
 
 
-def write_texts(texts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Files of a report by name, in this order. Raises CannotWrite."""
+def write_texts(texts: Mapping[str, str], folder: Path, hint: str = "--report DIR") -> list[Path]:
+    """Files of a report by name, in this order. `hint`: what names another folder. Raises CannotWrite."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [_written(folder / name, text) for name, text in texts.items()]
     except OSError as error:
-        raise CannotWrite(f"cannot write the report to {folder}: {error.strerror}", hint="--report DIR") from error
+        raise CannotWrite(f"cannot write the report to {folder}: {error.strerror}", hint=hint) from error
 
 
 def _written(file: Path, text: str) -> Path:

@@ -36,6 +36,7 @@ class Child:
     def __init__(self) -> None:
         self._session: Session | None = None
         self._samples: list[wire.Row] = []
+        self._next = itertools.cycle(self._samples)
 
     def load(self, load: dict[str, Any]) -> dict[str, Any]:
         """Load the model: seconds, the report and most bytes before; or why it failed."""
@@ -49,13 +50,17 @@ class Child:
             return {"failed": f"{error.kind}: {error.message}", "trace": error.trace}
         seconds = time.perf_counter() - started
         sample = sample_row(Path(order.model_dir), order.config["warmup"]["input"])
-        self._samples = [] if sample is None else [sample]
+        self._take([] if sample is None else [sample])
         return {"seconds": seconds, "report": report, "base": base}
 
     def use(self, files: list[tuple[str, str]]) -> int:
         """Take these as samples instead: files and their content types; how many."""
-        self._samples = [row_from(Path(file), content_type) for file, content_type in files]
+        self._take([row_from(Path(file), content_type) for file, content_type in files])
         return len(self._samples)
+
+    def _take(self, samples: list[wire.Row]) -> None:
+        self._samples = samples
+        self._next = itertools.cycle(samples)
 
     def time(self, batch: int, seconds: float, stage: str) -> float:
         """Median milliseconds of that stage (`wire.Ran.seconds`) of a batch of samples, over so many seconds."""
@@ -72,6 +77,25 @@ class Child:
             self._answered(batch)
             rows += batch
         return rows / passed
+
+    def takes(self, rows: int, batch: int) -> float:
+        """Seconds for so many rows in batches of that size."""
+        started = time.perf_counter()
+        for _ in range(rows // batch):
+            self._answered(batch)
+        return time.perf_counter() - started
+
+    def profile(self, batch: int, batches: int, trace: str) -> dict[str, Any]:
+        """Record so many batches of samples; what was seen, or what is wrong with the samples."""
+        from runner.profile.recording import BadInput, Wanted, record
+
+        assert self._session is not None, "this is a bug: nothing is loaded"
+        try:
+            recorded = record(self._session, Wanted(self._samples, batch, batches, Path(trace)))
+        except BadInput as error:
+            return {"refused": str(error)}
+        plain: dict[str, Any] = msgspec.to_builtins(recorded)
+        return plain
 
     def outputs(self, file: str) -> int:
         """Keep what the model answers to one sample in a safetensors file; how many tensors."""
@@ -107,7 +131,8 @@ class Child:
 
     def _answered(self, batch: int, stage: str = "handle") -> float:
         assert self._session is not None and self._samples, "this is a bug: nothing is loaded"
-        rows = list(itertools.islice(itertools.cycle(self._samples), batch))
+        # On from where the last batch ended: every sample is measured, also of more than a batch.
+        rows = list(itertools.islice(self._next, batch))
         return self._session.answer(rows).seconds[stage]
 
 

@@ -17,6 +17,7 @@ from archiver.errors import ArchiveError
 from archiver.requirements import not_installed
 from runner import wire
 from runner.pool.spawner import process_environment
+from runner.profile.messages import Recorded
 
 _LINES = 12
 
@@ -62,9 +63,20 @@ class LoadedModel:
         """Rows a second in batches of that size, measured for so long."""
         return float(self._ask("rate", batch=batch, seconds=seconds))
 
+    def takes(self, rows: int, batch: int) -> float:
+        """Seconds for so many rows, a multiple of `batch`, in batches of that size."""
+        return float(self._ask("takes", rows=rows, batch=batch))
+
     def use(self, files: Sequence[tuple[Path, str]]) -> None:
         """Take these as samples, in turn, instead of the archive's own: files with their content types."""
         self._ask("use", files=[(str(file), content_type) for file, content_type in files])
+
+    def profile(self, batch: int, batches: int, trace: Path) -> Recorded:
+        """So many batches recorded, the trace in a file. Raises ModelFailed also for samples that are refused."""
+        found = self._ask("profile", batch=batch, batches=batches, trace=str(trace))
+        if "refused" in found:
+            raise ModelFailed(found["refused"])
+        return msgspec.convert(found, Recorded)
 
     def outputs(self, file: Path) -> None:
         """Write what the model answers to one sample: a safetensors file, tensors by number."""

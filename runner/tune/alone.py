@@ -10,13 +10,12 @@ from typing import Any
 
 from msgspec import structs
 
-from archiver.compiled import compiled_root
 from archiver.config.forms import normal_form
 from archiver.config.origins import laid_over
 from archiver.errors import ArchiveError
-from archiver.repack import content_of
 from archiver.store import Unpacked
-from runner.local import order, settled
+from runner import wire
+from runner.local import served, settled
 from runner.offline.process import LoadedModel, ModelFailed
 from runner.tune.facts import Alone
 from runner.tune.settings import is_scheme, nested, of_variant
@@ -60,20 +59,14 @@ def measure(original: Original, variant: Variant, sizes: Sequence[int], sla: flo
         return Alone(variant, {}, refused=error.message)
 
 
-def _order(original: Original, variant: Variant, largest: int) -> Any:
+def _order(original: Original, variant: Variant, largest: int) -> wire.Load:
     """As a worker of a server with that batch size would be told to load it."""
     opened = original.opened
     own = {"batchSize": largest, **of_variant(variant, own_device=original.device, compiles=original.compiles)}
     flags = laid_over(laid_over(normal_form(original.flags), nested(own)), _TRIED)
     device = variant.device if variant.device != original.device else None
     here = settled(opened.config_text, opened.manifest.config_file or "", device, flags)
-    return structs.replace(
-        order(opened.model_dir, opened.manifest, here, trusted=original.trusted),
-        threads=variant.threads,
-        digest=content_of(opened.manifest, opened.model_dir),
-        compile_cache=str(compiled_root()),
-        precompiled=True,
-    )
+    return structs.replace(served(opened, here, trusted=original.trusted), threads=variant.threads)
 
 
 def verdict(report: Mapping[str, Any], variant: Variant) -> tuple[str | None, dict[str, float]]:

@@ -157,13 +157,13 @@ class Trials:
         way = Way(load.concurrency, load.rate, _CONNECTIONS, warmup, length, None, _TIMEOUT)
         self._seed += 1  # each slice of an open loop has a schedule of its own
         ended = self._generator.round(round_of(way, trial.address, trial.requests, self._seed), trial.probe.begin)
-        server, processes = trial.probe.end()
+        account = trial.probe.end()
         if ended.stopped is not None:
             self._open = {each: other for each, other in self._open.items() if other is not trial}
             told = trial.probe.server_end() or ended.stopped
             trial.server.close()
             raise CandidateFailed(told)
-        return _Slice(samples(ended), server, processes)
+        return _Slice(samples(ended), account.server, account.processes)
 
     def _cut(self, found: Sequence[_Slice], seconds: float) -> float | None:
         """The limit, when it is certainly broken."""

@@ -181,6 +181,16 @@ class Session:
         return enveloped(entry, self._load.envelope) if self._load.envelope else entry
 
     @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return torch.device(self._load.device)
+
+    @property
+    def handler(self) -> Any:
+        """The handler's object, None for a plain function."""
+        return self._entry.instance if self._entry is not None else None
+
+    @property
     def module(self) -> nn.Module | None:
         """The handler's model, when it is a torch module and loaded."""
         model = getattr(self._entry.instance, "model", None) if self._entry is not None else None
@@ -284,7 +294,7 @@ class Session:
         compiles = compile_ is not None and compile_.enable and not self._load.eager_first and self._load.world <= 1
         if not compiles or self._load.compile_cache is None:
             return None
-        device = torch.device(self._load.device)
+        device = self.device
         fields = key_fields(self._config, device, self._load.digest)
         shipped = Shipped(self._load.manifest, self._model_dir) if self._load.precompiled else None
         cache = CompileCache(Path(self._load.compile_cache), fields, self._config.pt2.timeout, shipped, device)
@@ -307,11 +317,11 @@ class Session:
         if self._load.world > 1:
             # The steps try and measure, and each rank would come to its own decisions; their calls must be the same.
             why = f"the model is spread over {self._load.world} processes"
-            report = left_alone(self._config, torch.device(self._load.device), steps, why)
+            report = left_alone(self._config, self.device, steps, why)
             return {**report.to_dict(), "lines": report.lines()}
         target = _HandlersModel(self, sample)
         apply = optimise_meanwhile if self._load.eager_first else optimise
-        report = apply(target, self._config, torch.device(self._load.device), steps)
+        report = apply(target, self._config, self.device, steps)
         module = target.get()
         self._guard = guard_of(module) if module is not None else None
         return {**report.to_dict(), "lines": report.lines()}

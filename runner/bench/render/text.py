@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from rich import box
 from rich.console import Console
@@ -30,6 +30,8 @@ def text(report: Report) -> str:
         console.print(_table(SERVER_HEADS, server))
     for sentence in report.notes:
         console.print(f"note      {sentence}", markup=False)
+    if report.stopped is not None:
+        console.print(f"stopped   early: {report.stopped.splitlines()[0]}", markup=False)
     return _trimmed(out.getvalue())
 
 
@@ -48,12 +50,12 @@ def comparison(found: Sequence[Difference], tolerance: float) -> str:
     return tables([(COMPARED_HEADS, lines)])
 
 
-def tables(several: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]]) -> str:
-    """Heads and lines of each table."""
+def tables(several: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]], left: Container[int] = (0,)) -> str:
+    """Heads and lines of each table. `left`: columns of words."""
     out = io.StringIO()
     console = Console(file=out, width=_WIDE, force_terminal=sys.stdout.isatty(), highlight=False, soft_wrap=True)
     for heads, lines in several:
-        console.print(_table(heads, lines))
+        console.print(_table(heads, lines, left))
     return _trimmed(out.getvalue())
 
 
@@ -72,10 +74,10 @@ def _verdict(each: Difference, tolerance: float) -> str:
     return "within the tolerance" if abs(each.worse) <= tolerance else "better" if each.worse < 0 else "worse"
 
 
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], left: Container[int] = (0,)) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place == 0 else "right", no_wrap=True)
+        table.add_column(head, justify="left" if place in left else "right", no_wrap=True)
     for line in lines:
         table.add_row(*line)
     return table

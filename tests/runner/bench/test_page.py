@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.bench.render.chart import Series, chart, linear, logarithmic
 from runner.bench.render.page import page
+from tests.runner.bench.pages import Tags
 from tests.runner.bench.reports import Made, make_report
 
 VALUES = st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=30)
-_VOID = {"meta"}
-
-
-class Tags(HTMLParser):
-    """Every element must be closed by its own name; `found` are all with their attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found, self._open = [], []
-        self.feed(text)
-        assert not self._open
-
-    def handle_starttag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-        if tag not in _VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
 
 
 def test_the_page_is_whole_and_needs_nothing_beside_it():
     text = page(make_report(Made((190.0, 200.0)), Made((50.0,), None, 50.0)))
     found = Tags(text).found
-    assert [tag for tag, _ in found].count("svg") == 4
+    assert [tag for tag, _ in found].count("svg") == 6
     assert not [attributes for _, attributes in found if {"src", "href"} & attributes.keys()]
     assert "url(" not in text and "@import" not in text and "<script" not in text
     assert "16 at a time" in text and "50/s" in text
+
+
+def test_a_server_that_tells_nothing_about_itself_has_no_charts_of_batches():
+    found = Tags(page(make_report(Made((190.0,), server=False)))).found
+    assert [tag for tag, _ in found].count("svg") == 4
 
 
 def test_names_of_others_stay_text():

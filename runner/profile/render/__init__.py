@@ -1,0 +1,1 @@
+"""A profile for the terminal and as a page."""
