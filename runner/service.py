@@ -267,7 +267,7 @@ def _shown(settings: ServerSettings) -> Mapping[str, str]:
         if secrets := [name for name, value in shown.variables.items() if looks_secret(name, value)]:
             log.warning("handlers see %s; blacklist_env_vars keeps variables from them", _few(secrets))
         return shown.variables
-    shown = cleaned(os.environ, settings.passed_variables)
+    shown = cleaned(os.environ, settings.passed_variables, sandbox=settings.confinement.sandbox)
     if shown.hidden:
         log.info("handlers do not see the environment's %s; --pass-env NAME passes one", _few(shown.hidden))
     return shown.variables

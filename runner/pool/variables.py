@@ -1,7 +1,7 @@
-"""Which of the server's environment variables its workers see: those that Python, torch and their libraries read.
+"""Which of the server's environment variables its workers see: all but what looks like a secret, as handlers read
+settings of their own there; in a sandbox those that Python, torch and their libraries read.
 
-Everything else stays with the server, and so does what looks like a secret, unless the operator passes it. A name
-alone decides, but for addresses that hold a password.
+The operator may pass more. A name alone decides, but for addresses that hold a password.
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ class Shown:
     hidden: tuple[str, ...]
 
 
-def cleaned(environment: Mapping[str, str], passed: Iterable[str] = ()) -> Shown:
-    """What a worker needs, and what the operator passes: names, in which * stands for anything."""
+def cleaned(environment: Mapping[str, str], passed: Iterable[str] = (), *, sandbox: bool = False) -> Shown:
+    """What workers may see, and what the operator passes: names, in which * stands for anything."""
     wanted = (*passed,)
+    known = _SHOWN if sandbox else ("*",)
     shown = {
         name: value
         for name, value in environment.items()
-        if _matches(name, wanted) or (_matches(name, _SHOWN) and not looks_secret(name, value))
+        if _matches(name, wanted) or (_matches(name, known) and not looks_secret(name, value))
     }
     return _told(environment, shown)
 

@@ -35,7 +35,7 @@ def asking(folder: Path) -> Path:
 def test_handlers_do_not_see_the_servers_secrets(tmp_path: Path) -> None:
     variables = {"AWS_SECRET_ACCESS_KEY": "hush", "MODEL_LANG": "de", "HF_HOME": "/hf"}
     model = asking(tmp_path / "m")
-    with running_server(model, "--pass-env", "MODEL_*", cache=tmp_path / "cache", variables=variables) as server:
+    with running_server(model, cache=tmp_path / "cache", variables=variables) as server:
         names = "[os.environ.get(name) for name in ('AWS_SECRET_ACCESS_KEY', 'MODEL_LANG', 'HF_HOME')]"
         assert server.predict(names).text == "[None, 'de', '/hf']"
     assert any("do not see the environment's" in line and "hush" not in line for line in server.log)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.pool.variables import cleaned, for_installers, looks_secret, without
+from runner.pool.variables import Shown, cleaned, for_installers, looks_secret, without
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ from runner.pool.variables import cleaned, for_installers, looks_secret, without
         *("PYTORCH_CUDA_ALLOC_CONF", "HF_HOME", "TRANSFORMERS_OFFLINE", "TOKENIZERS_PARALLELISM", "SSL_CERT_FILE"),
     ],
 )
-def test_what_libraries_read_is_seen(name: str) -> None:
-    assert cleaned({name: "value"}).variables == {name: "value"}
+def test_what_libraries_read_is_seen_in_a_sandbox_too(name: str) -> None:
+    assert cleaned({name: "value"}, sandbox=True).variables == {name: "value"}
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,18 @@ def test_what_libraries_read_is_seen(name: str) -> None:
     ],
 )
 def test_secrets_and_what_no_library_reads_are_not(name: str, value: str) -> None:
-    shown = cleaned({name: value, "PATH": "/bin"})
+    shown = cleaned({name: value, "PATH": "/bin"}, sandbox=True)
     assert (shown.variables, shown.hidden) == ({"PATH": "/bin"}, (name,))
+
+
+def test_a_handler_finds_settings_of_its_own_but_no_secrets() -> None:
+    environment = {"MODEL_LANG": "de", "DATABASE_URL": "postgres://ann:word@db", "MY_TOKEN": "1"}
+    assert cleaned(environment) == Shown({"MODEL_LANG": "de"}, ("DATABASE_URL", "MY_TOKEN"))
 
 
 def test_the_operator_passes_a_name_or_all_that_begin_alike() -> None:
     environment = {"HF_TOKEN": "1", "MODEL_A": "2", "MODEL_B": "3", "OTHER": "4"}
-    assert cleaned(environment, ["HF_TOKEN", "MODEL_*"]).variables == {
+    assert cleaned(environment, ["HF_TOKEN", "MODEL_*"], sandbox=True).variables == {
         "HF_TOKEN": "1",
         "MODEL_A": "2",
         "MODEL_B": "3",
@@ -63,7 +68,7 @@ def test_the_operator_passes_a_name_or_all_that_begin_alike() -> None:
 
 def test_a_name_is_not_taken_for_a_part_of_another() -> None:
     assert not looks_secret("TOKENIZERS_PARALLELISM", "false")
-    assert cleaned({"MODEL_A": "1"}, ["MODEL"]).variables == {}
+    assert cleaned({"MODEL_A": "1"}, ["MODEL"], sandbox=True).variables == {}
 
 
 def test_torchserves_way_hides_what_its_pattern_matches_as_a_whole() -> None:
