@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -199,9 +200,12 @@ def test_a_workflow_comes_from_the_store_only(server: Server, url: str, status: 
 
 
 def arrived(folder: Path) -> None:
-    """Until a row has reached the function that waits."""
-    with (folder / "arrived").open() as pipe:
-        pipe.read()
+    """Until a row has reached the function that waits, which opens the pipe and closes it."""
+    pipe = os.open(folder / "arrived", os.O_RDONLY | os.O_NONBLOCK)
+    poll = select.poll()
+    poll.register(pipe)
+    assert poll.poll(60_000), "no row reached the function"
+    os.close(pipe)
 
 
 @pytest.fixture
