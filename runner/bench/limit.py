@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from msgspec import structs
@@ -16,7 +17,8 @@ from runner.bench.report import Level, Limit
 from runner.local import served, settled
 from runner.offline.process import LoadedModel
 
-_SECONDS, _FIRST = 1.0, 0.1
+#: Rounds at each batch size, and their seconds; what the first batch costs is in none of them.
+_ROUNDS, _SECONDS, _FIRST = 3, 0.5, 0.1
 
 
 def measure(
@@ -47,9 +49,9 @@ def measure(
 
 
 def _rate(models: Sequence[LoadedModel], pool: ThreadPoolExecutor, batch: int) -> float:
-    """All of them at the same time, as in the server; what the first batch of a size costs is not in it."""
+    """The median of rounds in which all of them run at the same time, as in the server."""
     list(pool.map(lambda model: model.rate(batch, _FIRST), models))
-    return sum(pool.map(lambda model: model.rate(batch, _SECONDS), models), 0.0)
+    return median(sum(pool.map(lambda model: model.rate(batch, _SECONDS), models), 0.0) for _ in range(_ROUNDS))
 
 
 def batch_of(level: Level) -> int | None:

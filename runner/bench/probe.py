@@ -6,17 +6,28 @@ import json
 import re
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from runner.asking import NoAnswer, Refused, Target, get
+from runner.bench.readings import Readings
 from runner.bench.report import Processes, ServerSide
-from runner.bench.scrape import Snapshot, between, snapshot
+from runner.bench.scrape import batches, between, snapshot
 from runner.bench.server import Server
 from runner.bench.watch import Watch
 
 _MODEL = re.compile(r"/(?:predictions|explanations|models|v1/models|v2/models)/([^/?:]+)")
 _SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Of a round: the server's own, its processes, and how large its batches were over time."""
+
+    server: ServerSide | None
+    processes: Processes | None
+    batches: list[tuple[float, float]]
 
 
 class Probe:
@@ -27,7 +38,7 @@ class Probe:
         self._headers = headers
         self._server = server
         self._watch = None if server is None else Watch(server.pid)
-        self._before: Snapshot | None = None
+        self._readings = Readings(self._metrics)
         found = _MODEL.search(target.path)
         self.model = unquote(found[1]) if found else ""
 
@@ -51,22 +62,23 @@ class Probe:
 
     def begin(self) -> None:
         """The measured part of a round starts."""
-        self._before = self._snapshot()
+        self._readings.begin()
         if self._watch is not None:
             self._watch.begin()
 
-    def end(self) -> tuple[ServerSide | None, Processes | None]:
+    def end(self) -> Account:
+        """The measured part is over."""
         processes = None if self._watch is None else self._watch.end()
-        before, after = self._before, self._snapshot()
-        return (None if before is None or after is None else between(before, after)), processes
+        read = [(at, found) for at, text in self._readings.end() if (found := snapshot(text, self.model)) is not None]
+        server = between(read[0][1], read[-1][1]) if len(read) > 1 else None
+        return Account(server, processes, batches(read))
 
     def server_end(self) -> str | None:
         """How the server that we started ended, None while it runs."""
         return None if self._server is None else self._server.end_in_words()
 
-    def _snapshot(self) -> Snapshot | None:
+    def _metrics(self) -> str | None:
         try:
-            text = get(self._target, "/metrics", _SECONDS, self._headers).body.decode()
-            return snapshot(text, self.model)
+            return get(self._target, "/metrics", _SECONDS, self._headers).body.decode()
         except (NoAnswer, Refused, ValueError):
             return None

@@ -52,7 +52,8 @@ class Processes(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RoundFigures(msgspec.Struct, frozen=True, rename="camel"):
-    """One round. `generator_busy`: part of a core that sending took; `load_average`: the machine's, before it."""
+    """One round. `generator_busy`: part of a core that sending took; `load_average`: the machine's, before it;
+    `batches`: seconds from its begin, and how many rows the server's batches had around then."""
 
     throughput: float
     requests: int
@@ -65,6 +66,7 @@ class RoundFigures(msgspec.Struct, frozen=True, rename="camel"):
     server: ServerSide | None
     processes: Processes | None
     timeline: list[Moment]
+    batches: list[tuple[float, float]] = []
 
 
 class Level(msgspec.Struct, rename="camel"):

@@ -10,8 +10,8 @@ import numpy as np
 from runner.bench import machine
 from runner.bench.figures import Floats, Samples, percentile, samples, shape, summary, timeline
 from runner.bench.messages import Ended
-from runner.bench.probe import Probe
-from runner.bench.report import Level, Processes, Report, RoundFigures, ServerSide
+from runner.bench.probe import Account, Probe
+from runner.bench.report import Level, Report, RoundFigures
 from runner.bench.sender import Generator, GeneratorDied, Way, round_of
 
 
@@ -49,10 +49,7 @@ class Rounds:
                 return
 
 
-def _figures(
-    found: Samples, ended: Ended, own: tuple[ServerSide | None, Processes | None], load_average: float
-) -> RoundFigures:
-    """`own`: the server's account, and its processes."""
+def _figures(found: Samples, ended: Ended, own: Account, load_average: float) -> RoundFigures:
     lag = found.lag()
     return RoundFigures(
         throughput=found.throughput(),
@@ -63,9 +60,10 @@ def _figures(
         lag_p99=percentile(lag, 99) if len(lag) else None,
         generator_busy=ended.busy / found.seconds,
         load_average=load_average,
-        server=own[0],
-        processes=own[1],
+        server=own.server,
+        processes=own.processes,
         timeline=timeline(found),
+        batches=own.batches,
     )
 
 

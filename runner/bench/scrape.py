@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -69,6 +70,17 @@ def between(before: Snapshot, after: Snapshot) -> ServerSide | None:
         request_ms=request,
         other_ms=request - queue - handler,
     )
+
+
+def batches(readings: Sequence[tuple[float, Snapshot]]) -> list[tuple[float, float]]:
+    """Mean rows of a batch from one reading to the next, at the moment half way; nothing where there was no batch."""
+    found = []
+    for (then, before), (now, after) in pairwise(readings):
+        count = _count(before, after, _ROWS)
+        if count > 0:
+            rows = after.sums[_ROWS] - before.sums.get(_ROWS, 0.0)
+            found.append(((then + now) / 2, rows / count))
+    return found
 
 
 def _count(before: Snapshot, after: Snapshot, key: str) -> float:

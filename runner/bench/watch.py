@@ -60,12 +60,13 @@ class Watch:
         )
 
     def _busy(self) -> Iterator[tuple[psutil.Process, float]]:
-        """Each process that is there with its processor seconds."""
+        """Each process that is there with its processor seconds; one that ended and was not asked for yet is not."""
         with suppress(psutil.NoSuchProcess):
             for process in [self._root, *self._root.children(recursive=True)]:
                 with suppress(psutil.NoSuchProcess):
                     times = process.cpu_times()
-                    yield process, times.user + times.system
+                    if process.status() != psutil.STATUS_ZOMBIE:
+                        yield process, times.user + times.system
 
     def _ask_gpus(self, ask: Callable[[], list[Gpu]]) -> None:
         while not self._over.is_set():

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from yaml import safe_dump
+
 from archiver.config.model import ModelConfig
 from archiver.config.origins import laid_over
 from runner.profile.figures import COMPILED, COPYING, MATRIX, OTHER, PYTHON, STAGES, Figures
@@ -189,7 +191,7 @@ def together(changes: Sequence[Change]) -> Change:
         bound=None,
         batch=settings.get("batchSize", changes[0].batch),
         settings=settings,
-        yaml="",
+        yaml=safe_dump(settings, sort_keys=False).strip(),
         steps=tuple(dict.fromkeys(step for change in changes for step in change.steps)),
         processes=max(change.processes for change in changes),
     )

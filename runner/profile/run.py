@@ -13,6 +13,7 @@ from archiver.errors import ArchiveError, UsageError
 from archiver.store import Unpacked, unpack
 from runner.bench import machine
 from runner.bench.inputs import Inputs, of_archive, of_path
+from runner.bench.notes import of_machine
 from runner.deploying import existing
 from runner.local import Settled, settled
 from runner.offline.process import LoadedModel
@@ -94,7 +95,7 @@ def _recorded(model: LoadedModel, batch: int, batches: int, trace: Path) -> Figu
         events = events_of(json.loads(trace.read_text("utf-8")))
     except (OSError, ValueError) as error:
         raise ProfileFailed(
-            f"torch.profiler left no whole trace in {trace.parent}: {error}",
+            f"torch.profiler left no whole trace in {trace.parent}",
             hint="is the disk full? TMPDIR names another folder",
         ) from error
     buckets = compiled.get("measured", {}).get("buckets", ())
@@ -113,11 +114,11 @@ def _situation(here: Settled) -> Situation:
 def _report(
     asked: Asked, opened: Unpacked, here: Settled, inputs: Inputs, model: LoadedModel, found: Figures
 ) -> Profile:
-    manifest = opened.manifest
+    manifest, around = opened.manifest, machine.describe()
     return Profile(
         made=machine.now(),
         tool=f"torch-archive {__version__}",
-        machine=machine.describe(),
+        machine=around,
         model={
             "archive": str(asked.archive),
             "name": manifest.model_name,
@@ -128,6 +129,7 @@ def _report(
         },
         input=inputs.source,
         figures=found,
+        notes=list(of_machine(around)),
     )
 
 

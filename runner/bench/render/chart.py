@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 30, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 30, 12, 44
 _SERIES = 6
 
 Point = tuple[float, float]

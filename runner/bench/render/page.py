@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from runner.bench.render.chart import Axis, Series, chart, linear, logarithmic
@@ -17,8 +17,7 @@ _STYLE = """
 --c1:#f0883e;--c2:#3fb950;--c3:#bc8cff;--c4:#f778ba;--c5:#d6b429}}
 @media print{:root{--ink:#000;--soft:#444;--paper:#fff;--rule:#bbb;--c0:#0a4fbf;--c1:#b14700;--c2:#116329;
 --c3:#6639ba;
---c4:#99286e;--c5:#5f4b00}
-figure,tr{break-inside:avoid}body{padding:0}}
+--c4:#99286e;--c5:#5f4b00}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:68rem;padding:1.2rem;font:15px/1.5 system-ui,sans-serif;color:var(--ink);
 background:var(--paper)}
@@ -36,6 +35,9 @@ svg text{fill:var(--soft);font:12px system-ui,sans-serif}.end{text-anchor:end}.m
 .key{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;list-style:none;padding:0;margin:.4rem 0}
 .key i{display:inline-block;width:.9rem;height:.25rem;vertical-align:middle;margin-right:.4rem;border-radius:2px}
 .stopped{color:var(--c1);font-weight:600}
+@media print{figure,tr{break-inside:avoid}h2{break-after:avoid}body{padding:0;max-width:none;font-size:12px}
+.wide{overflow:visible}table{font-size:10px}th,td{padding:.15rem .45rem}
+.charts{grid-template-columns:1fr 1fr}svg text{font-size:17px}}
 """
 #: Where the percentiles of a distribution stand: each further nine as far as the one before.
 _NINES = ((50.0, "50 %"), (90.0, "90 %"), (99.0, "99 %"), (99.9, "99.9 %"), (99.99, "99.99 %"))
@@ -107,6 +109,10 @@ def _charts(levels: Sequence[Level]) -> Iterator[str]:
     yield figure(_trade(levels), "What each level gives and costs: a dot is the p99 of one round.")
     yield figure(_timeline(levels, latency=False), "Answers a second over the median round.")
     yield figure(_timeline(levels, latency=True), "The p99 of each moment over the median round.")
+    if any(level.typical.batches for level in levels):
+        yield figure(_batches(levels), "Rows of the server's batches over the median round.")
+    if any(level.typical.server for level in levels):
+        yield figure(_sizes(levels), "So many percent of the median round's batches had at most so many rows.")
 
 
 def figure(svg: str, told: str) -> str:
@@ -138,3 +144,31 @@ def _timeline(levels: Sequence[Level], *, latency: bool) -> str:
     values = [value for _, value in every]
     y = logarithmic("p99 in ms", values) if latency else linear("requests/s", values)
     return chart("Over time", linear("seconds", [at for at, _ in every]), y, drawn)
+
+
+def _batches(levels: Sequence[Level]) -> str:
+    drawn = [Series(level.name, number, level.typical.batches) for number, level in enumerate(levels)]
+    every = [point for each in drawn for point in each.points]
+    x, y = linear("seconds", [at for at, _ in every]), linear("rows of a batch", [rows for _, rows in every])
+    return chart("Batch sizes over time", x, y, drawn)
+
+
+def _sizes(levels: Sequence[Level]) -> str:
+    drawn = [
+        Series(level.name, number, list(_upto(level.typical.server.batch_sizes)))
+        for number, level in enumerate(levels)
+        if level.typical.server is not None
+    ]
+    x = logarithmic("rows of a batch", [bound for each in drawn for bound, _ in each.points])
+    return chart("Batch sizes", x, linear("percent of batches", [100.0]), drawn)
+
+
+def _upto(sizes: Mapping[str, int]) -> Iterator[tuple[float, float]]:
+    """Upper bounds with the percent of batches up to them, from nothing on."""
+    whole, below = sum(sizes.values()), 0
+    for bound, count in sorted(((float(bound), count) for bound, count in sizes.items())):
+        if math.isinf(bound):
+            return
+        yield bound, below / whole * 100
+        below += count
+        yield bound, below / whole * 100

@@ -30,6 +30,8 @@ def text(report: Report) -> str:
         console.print(_table(SERVER_HEADS, server))
     for sentence in report.notes:
         console.print(f"note      {sentence}", markup=False)
+    if report.stopped is not None:
+        console.print(f"stopped   early: {report.stopped.splitlines()[0]}", markup=False)
     return _trimmed(out.getvalue())
 
 

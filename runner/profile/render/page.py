@@ -13,7 +13,6 @@ from runner.profile.render.words import (
     STAGE_HEADS,
     batch_note,
     facts,
-    gain,
     no_gain,
     operator_heads,
     operator_rows,
@@ -36,7 +35,9 @@ text-overflow:clip;cursor:pointer;border-right:1px solid var(--paper);print-colo
 -webkit-print-color-adjust:exact}.flame div[hidden]{display:none}
 #told{min-height:1.5em}li pre{margin:.2rem 0}pre{overflow-x:auto;font-size:13px;color:var(--ink)}
 ol{padding-left:1.2rem}li{margin:.5rem 0}li p{margin:0}
-.wide td:nth-child(n+5):last-child{text-align:left}td:first-child{white-space:pre}
+.wide :is(td,th):nth-child(n+5):last-child{text-align:left}td:first-child{white-space:pre}
+@media(max-width:36rem){td:first-child{white-space:pre-wrap;overflow-wrap:anywhere;min-width:9rem}}
+@media print{.flame{break-inside:avoid}td:last-child{white-space:normal}details{display:none}}
 .key i{height:.7rem}details{margin:.8rem 0}summary{color:var(--soft);cursor:pointer}
 """
 _SCRIPT = """
@@ -69,6 +70,8 @@ def _body(report: Profile, title: str) -> Iterator[str]:
     yield facts_list(facts(report))
     yield "<h2>What would change it</h2>"
     yield from _changes(report)
+    if report.notes:
+        yield f"<h2>Notes</h2><ul>{''.join(f'<li>{escape(note)}</li>' for note in report.notes)}</ul>"
     yield "<h2>Stages</h2><p>Medians of a batch, without the profiler.</p>"
     yield table(STAGE_HEADS, stage_rows(figures))
     told = "Who called what, in parts of a batch. A click opens a part, one above closes it."
@@ -87,7 +90,7 @@ def _changes(report: Profile) -> Iterator[str]:
         yield f"<p>{'Nothing that was tried makes it faster.' if report.tried else 'No change was tried.'}</p>"
     yield f"<ol>{''.join(_change(each, report) for each in report.promising)}</ol>"
     if report.together is not None:
-        yield f"<p>Together: {escape(no_gain(report.together))}. {escape(batch_note(report.together, report))}</p>"
+        yield f"<p>The best of them together:</p><ul>{_change(report.together, report)}</ul>"
     if report.useless:
         lines = "".join(f"<li>{escape(each.name)}: {escape(no_gain(each))}</li>" for each in report.useless)
         yield f"<details><summary>Tried without gain</summary><ul>{lines}</ul></details>"
@@ -96,7 +99,7 @@ def _changes(report: Profile) -> Iterator[str]:
 def _change(tried: Tried, report: Profile) -> str:
     parts = (f"<p>{escape(part)}</p>" for part in (tried.why, batch_note(tried, report)) if part)
     yaml = f"<pre>{escape(tried.yaml)}</pre>" if tried.yaml else ""
-    return f"<li><b>{escape(tried.name)}</b>: {escape(gain(tried))}{''.join(parts)}{yaml}</li>"
+    return f"<li><b>{escape(tried.name)}</b>: {escape(no_gain(tried))}{''.join(parts)}{yaml}</li>"
 
 
 def _key() -> str:

@@ -58,10 +58,11 @@ def _changes(report: Profile) -> Iterator[str]:
         yield f"{number}. {each.name}: {gain(each)}"
         yield from _indented([each.why, batch_note(each, report), each.yaml])
     if report.together is not None:
-        yield f"together: {gain(report.together) if report.together.refused is None else report.together.refused}"
-        yield from _indented([batch_note(report.together, report)])
+        yield f"together: {no_gain(report.together)}"
+        yield from _indented([report.together.name, batch_note(report.together, report), report.together.yaml])
     for each in report.useless:
         yield f"no gain from {each.name}: {no_gain(each)}"
+    yield from (f"note: {note}" for note in report.notes)
 
 
 def _indented(parts: Sequence[str]) -> Iterator[str]:

@@ -61,4 +61,5 @@ def _round(throughput: float, made: Made) -> RoundFigures:
         server=server if made.server else None,
         processes=Processes(3, 0.9, 300_000_000, 200_000_000) if made.server else None,
         timeline=[Moment(0.0, throughput, 8.0, 0), Moment(2.5, throughput, None, 1)],
+        batches=[(0.25, 3.0), (0.75, 5.0)] if made.server else [],
     )

@@ -38,3 +38,8 @@ def test_failures_are_told_by_kind():
 def test_a_server_that_tells_nothing_is_said():
     (only,) = told(Made((1.0,), server=False))
     assert only.startswith("the server tells nothing about itself on /metrics")
+
+
+def test_more_than_the_model_alone_can_do_says_that_the_limit_was_disturbed():
+    (note,) = told(Made((900.0,)))
+    assert note == "16 at a time: above the limit, which was measured later: the machine was busier then"

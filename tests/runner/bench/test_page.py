@@ -18,10 +18,15 @@ VALUES = st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=30)
 def test_the_page_is_whole_and_needs_nothing_beside_it():
     text = page(make_report(Made((190.0, 200.0)), Made((50.0,), None, 50.0)))
     found = Tags(text).found
-    assert [tag for tag, _ in found].count("svg") == 4
+    assert [tag for tag, _ in found].count("svg") == 6
     assert not [attributes for _, attributes in found if {"src", "href"} & attributes.keys()]
     assert "url(" not in text and "@import" not in text and "<script" not in text
     assert "16 at a time" in text and "50/s" in text
+
+
+def test_a_server_that_tells_nothing_about_itself_has_no_charts_of_batches():
+    found = Tags(page(make_report(Made((190.0,), server=False)))).found
+    assert [tag for tag, _ in found].count("svg") == 4
 
 
 def test_names_of_others_stay_text():

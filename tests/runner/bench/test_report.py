@@ -51,6 +51,11 @@ def test_the_terminal_shows_a_line_per_level_and_what_the_server_says():
     assert lines[-1] == "note a note"
 
 
+def test_the_text_says_why_it_is_short_without_the_servers_log():
+    shown = text(make_report(stopped="the server ended by SIGKILL\n  its last line"))
+    assert shown.splitlines()[-1] == "stopped   early: the server ended by SIGKILL"
+
+
 def test_markdown_has_the_same_figures():
     told = markdown(make_report(stopped="interrupted"))
     assert "| 16 at a time | 200 | 10% | 2.00 | 5.00 | 7.00 | 9.00 | 15.2 | 0 | 0.50 |" in told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.bench.scrape import between, snapshot
+from runner.bench.scrape import batches, between, snapshot
 from runner.metrics import Metrics
 
 
@@ -42,3 +42,15 @@ def test_a_round_without_an_answer_has_no_account():
     metrics = Metrics()
     metrics.model("m", "1.0").answered(0.0, 1.0)
     assert between(told(metrics), told(metrics)) is None
+
+
+def test_between_readings_batches_have_a_mean_size_and_none_where_there_were_none():
+    metrics = Metrics()
+    model = metrics.model("m", "1.0")
+    model.batch(9, 1.0, {"handle": 1.0}, [])
+    read = [(0.0, told(metrics))]
+    model.batch(2, 0.1, {"handle": 0.1}, [])
+    model.batch(4, 0.1, {"handle": 0.1}, [])
+    read.append((1.0, told(metrics)))
+    read.append((2.0, told(metrics)))
+    assert batches(read) == [(0.5, 3.0)]

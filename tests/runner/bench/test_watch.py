@@ -43,3 +43,12 @@ def test_a_process_that_is_gone_has_no_figures():
         watch.begin()
         child.wait()
         assert watch.end() is None
+
+
+def test_nor_has_one_that_was_killed_and_that_nobody_asked_for_yet():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        watch = Watch(child.pid, gpus=None)
+        watch.begin()
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert watch.end() is None

@@ -9,7 +9,7 @@ from torch import nn
 
 from runner.profile.messages import Call
 from runner.profile.padding import call_of
-from runner.profile.ranges import instead, ranges
+from runner.profile.ranges import instead, ranges, why_not_apart
 
 
 class Tokens(nn.Module):
@@ -87,3 +87,8 @@ def test_without_a_mask_the_models_padding_id_tells():
 
 def test_pictures_have_no_tokens():
     assert call_of(nn.ReLU(), (torch.zeros(3, 1, 8, 8),), {}) == Call(3, 0, 0)
+
+
+def test_what_has_no_parts_says_why():
+    assert why_not_apart(nn.ReLU()) is None
+    assert "exposes no torch module" in why_not_apart(None)
