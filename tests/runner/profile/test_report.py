@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runner.bench.figures import Spread
+from runner.profile import notes
 from runner.profile.render.page import page
 from runner.profile.render.text import text
 from runner.profile.render.words import alike, short
@@ -82,6 +83,12 @@ def test_no_fact_and_no_operator_is_wider_than_a_hundred_columns():
     )
     assert "8×12×134×32" in shown and "…" in shown
     assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_batches_that_were_recorded_on_a_disturbed_machine_are_told():
+    quiet = {"cores": 2, "loadAverage": 0.1}
+    assert list(notes.of(quiet, made())) == []
+    assert "0.2 times as long" in next(notes.of(quiet, made(milliseconds={"batch": 5.0, "forward": 4.0})))
 
 
 def test_layers_that_are_alike_are_one_in_the_text():
