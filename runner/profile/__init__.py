@@ -4,6 +4,7 @@
     events      the trace as plain events              tree, figures   events → who took how long
     changes     figures and config → what is worth trying
     trying      what is worth trying, measured in a process of its own against the model as it is
+    notes       what keeps a reader from a wrong conclusion
     run         the recipe        files, render/       what comes out
 
 Rules of the room

@@ -104,10 +104,10 @@ def one_length(figures: Figures, here: Situation) -> Change | None:
     if not figures.unfit or declared is None or declared.dynamic is True:
         return None
     why = f"{figures.unfit} of {figures.batches} batches were answered by eager: nothing compiled fits them"
+    share = min(figures.unfit / figures.batches, 1.0) * figures.forward_share
     settings = {"pt2": {"compile": {"dynamic": True}}}
-    return Change(
-        "dynamic shapes", why, None, figures.batch, settings, "pt2: {compile: {dynamic: true}}", ("compile",)
-    )
+    yaml = "pt2: {compile: {dynamic: true}}"
+    return Change("dynamic shapes", why, _amdahl(share), figures.batch, settings, yaml, ("compile",))
 
 
 def smaller_batches(figures: Figures, here: Situation) -> Change | None:

@@ -94,10 +94,15 @@ class Figures(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         return self.batch / self.ms * 1000
 
     @property
+    def forward_share(self) -> float:
+        """Part of a batch that is the module's forward; 0 where that is not known."""
+        return next((stage.share for stage in self.stages if stage.name == FORWARD), 0.0)
+
+    @property
     def handler_share(self) -> float | None:
         """Part of a batch that is not the module's forward; None where that is not known."""
-        forward = next((stage.share for stage in self.stages if stage.name == FORWARD), None)
-        return None if forward is None else max(1 - forward, 0.0)
+        known = any(stage.name == FORWARD for stage in self.stages)
+        return max(1 - self.forward_share, 0.0) if known else None
 
     def share(self, *kinds: str) -> float:
         """Of the batch, by kinds of own time."""

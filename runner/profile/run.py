@@ -13,11 +13,11 @@ from archiver.errors import ArchiveError, UsageError
 from archiver.store import Unpacked, unpack
 from runner.bench import machine
 from runner.bench.inputs import Inputs, of_archive, of_path
-from runner.bench.notes import of_machine
 from runner.deploying import existing
 from runner.local import Settled, settled
 from runner.offline.process import LoadedModel
 from runner.pool.cores import available_cores
+from runner.profile import notes
 from runner.profile.changes import Change, Situation, together, worth_trying
 from runner.profile.events import events_of
 from runner.profile.figures import Figures, figures
@@ -54,6 +54,7 @@ def profile(asked: Asked, folder: Path, told: Callable[[str], None]) -> Profile:
     Raises NoInput, ModelFailed, ProfileFailed, UsageError and what opening an archive raises.
     """
     told("opening the archive")
+    before = machine.describe()
     opened = unpack(existing(str(asked.archive)))
     here = settled(opened.config_text, opened.manifest.config_file or "", asked.device, asked.flags)
     batch = _batch(asked, here)
@@ -63,7 +64,7 @@ def profile(asked: Asked, folder: Path, told: Callable[[str], None]) -> Profile:
     with subject.loaded({}) as model:
         told(f"recording {asked.batches} batches of {batch}")
         found = _recorded(model, batch, asked.batches, folder / TRACE)
-        report = _report(asked, opened, here, inputs, model, found)
+        report = _report(asked, opened, before, inputs, model, found)
         changes = worth_trying(found, _situation(here))
         if asked.tries:
             _try(report, subject, model, changes, told)
@@ -112,13 +113,13 @@ def _situation(here: Settled) -> Situation:
 
 
 def _report(
-    asked: Asked, opened: Unpacked, here: Settled, inputs: Inputs, model: LoadedModel, found: Figures
+    asked: Asked, opened: Unpacked, before: dict[str, Any], inputs: Inputs, model: LoadedModel, found: Figures
 ) -> Profile:
-    manifest, around = opened.manifest, machine.describe()
+    manifest = opened.manifest
     return Profile(
         made=machine.now(),
         tool=f"torch-archive {__version__}",
-        machine=around,
+        machine=before,
         model={
             "archive": str(asked.archive),
             "name": manifest.model_name,
@@ -129,7 +130,7 @@ def _report(
         },
         input=inputs.source,
         figures=found,
-        notes=list(of_machine(around)),
+        notes=list(notes.of(before, found)),
     )
 
 

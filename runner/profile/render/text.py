@@ -23,6 +23,10 @@ from runner.profile.report import Profile
 from runner.profile.tree import Branch
 
 _LEAST, _DEEPEST = 0.02, 12
+#: Columns of a line, of the names before facts, and the fewest that shapes are given.
+_WIDE, _NAMES, _NARROW = 100, 10, 16
+#: Blanks between two columns of a table, and before the first.
+_GAP, _BEFORE = 3, 1
 
 
 def text(report: Profile) -> str:
@@ -32,14 +36,21 @@ def text(report: Profile) -> str:
 
 def _lines(report: Profile) -> Iterator[str]:
     for name, sentence in facts(report):
-        yield f"{name:<10}{sentence}"
+        yield textwrap.fill(f"{name:<{_NAMES}}{sentence}", _WIDE, subsequent_indent=" " * _NAMES)
     yield ""
     yield tables([(STAGE_HEADS, stage_rows(report.figures))]) + "\n"
     heads = operator_heads(report.figures)
-    yield tables([(heads, operator_rows(report.figures))], left=(0, len(heads) - 1)) + "\n"
+    yield tables([(heads, _narrow(heads, operator_rows(report.figures)))], left=(0, len(heads) - 1)) + "\n"
     yield from flame_lines(report.figures.flame)
     yield ""
     yield from _changes(report)
+
+
+def _narrow(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """With the last cell cut to what the others leave of a line."""
+    widths = (max(map(len, column)) + _GAP for column in list(zip(heads, *rows, strict=True))[:-1])
+    room = max(_WIDE - _BEFORE - sum(widths), _NARROW)
+    return [(*cells, last if len(last) <= room else last[: room - 1] + "…") for *cells, last in rows]
 
 
 def flame_lines(flame: Branch) -> Iterator[str]:

@@ -116,7 +116,10 @@ def gain(tried: Tried) -> str:
 
 def no_gain(tried: Tried) -> str:
     """Why a change that was tried is not among the promising ones."""
-    return tried.refused if tried.refused is not None else gain(tried)
+    if tried.refused is not None:
+        return tried.refused
+    unsure = tried.gain is not None and tried.gain.low <= 1 < tried.gain.median
+    return f"{gain(tried)}, not faster in every round" if unsure else gain(tried)
 
 
 def batch_note(tried: Tried, report: Profile) -> str:

@@ -51,7 +51,8 @@ def test_padding_calls_for_smaller_batches_not_larger_ones():
 
 def test_calls_that_eager_answers_call_for_dynamic_shapes():
     compiled = {"pt2": {"compile": {"enable": True, "backend": "inductor"}}}
-    assert "dynamic shapes" in changes(made(unfit=2), **compiled)
+    found = changes(made(unfit=1), **compiled)["dynamic shapes"]
+    assert found.bound == pytest.approx(1 / 0.6) and "1 of 2 batches" in found.why
     assert "dynamic shapes" not in changes(made(), **compiled)
 
 

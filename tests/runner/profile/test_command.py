@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 
+from archiver.cli import main
 from tests.e2e.servers import archive_command
 from tests.runner.profile.models import lines, tokens_model
 
@@ -13,6 +15,11 @@ from tests.runner.profile.models import lines, tokens_model
 def profile(folder, *arguments):
     """In `folder`, without trying changes: that is tested in `test_trying`."""
     return archive_command("profile", "m", "--no-try", "--batches", "2", *arguments, cache=folder / "c", cwd=folder)
+
+
+def refused(*arguments):
+    """In this process: it ends before a model is loaded."""
+    return CliRunner().invoke(main, ["profile", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +59,14 @@ def test_changes_that_nobody_tried_are_estimated(done):
 
 
 def test_an_archive_without_a_sample_says_how_to_give_one(tmp_path):
-    tokens_model(tmp_path / "m")
-    found = profile(tmp_path)
-    assert found.returncode == 1
+    found = refused(tokens_model(tmp_path / "m"))
+    assert found.exit_code == 1
     assert found.stderr.startswith("error: the archive has no sample to send\n\nhint: name one: --input FILE")
 
 
 def test_more_rows_than_the_archives_batches_are_refused_with_2(tmp_path):
-    tokens_model(tmp_path / "m")
-    found = profile(tmp_path, "--batch-size", "5")
-    assert found.returncode == 2
+    found = refused(tokens_model(tmp_path / "m"), "--batch-size", "5")
+    assert found.exit_code == 2
     assert "error: --batch-size 5: the model is served in batches of at most 4" in found.stderr
     assert "hint: --set batchSize=5" in found.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runner.bench.figures import Spread
+from runner.profile import notes
 from runner.profile.render.page import page
 from runner.profile.render.text import text
 from runner.profile.render.words import alike, short
@@ -10,7 +11,9 @@ from runner.profile.report import Profile, Tried
 from runner.profile.tree import Branch
 from runner.profile.trying import why_refused
 from tests.runner.bench.pages import Tags
-from tests.runner.profile.made import made, padded
+from tests.runner.profile.made import RANGE, entry, made, padded
+
+MODEL = {"name": "m", "version": "1.0", "device": "cpu", "threads": 1, "lines": ["as loaded"]}
 
 
 def change(name, *gain, refused=None, bound=None):
@@ -23,7 +26,7 @@ def profiled(*tried, figures=None, **fields):
         "made": "2026-11-21T08:00:00+00:00",
         "tool": "torch-archive 0.1.0",
         "machine": {"processor": "CPU", "cores": 8, "loadAverage": 0.1},
-        "model": {"name": "m", "version": "1.0", "device": "cpu", "threads": 1, "lines": ["as loaded"]},
+        "model": MODEL,
         "input": "sample.json",
     }
     return Profile(**{**plain, **fields}, figures=figures or made(), tried=list(tried))
@@ -71,6 +74,21 @@ def test_the_text_says_how_padding_was_measured_and_what_eager_answered():
     shown = text(profiled(figures=made(unfit=3, **padded(100, 60, came=2.0, without=1.0))))
     assert "60% of the tokens; 0.80 of 2.00 ms (measured against batches of equally long rows)" in shown
     assert "answered 3 calls that nothing compiled fits" in shown
+
+
+def test_no_fact_and_no_operator_is_wider_than_a_hundred_columns():
+    long = entry("aten::" + "x" * 40, 1000, 99, **{"Input Dims": [[8, 12, 134, 32]] * 4})
+    shown = text(
+        profiled(figures=made(entry("batch", 1000, 99, RANGE), long), model={**MODEL, "lines": ["word " * 40]})
+    )
+    assert "8×12×134×32" in shown and "…" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_batches_that_were_recorded_on_a_disturbed_machine_are_told():
+    quiet = {"cores": 2, "loadAverage": 0.1}
+    assert list(notes.of(quiet, made())) == []
+    assert "0.2 times as long" in next(notes.of(quiet, made(milliseconds={"batch": 5.0, "forward": 4.0})))
 
 
 def test_layers_that_are_alike_are_one_in_the_text():
