@@ -4,8 +4,8 @@ Eager refuses an index beyond a table with an exception; compiled code for CPUs 
 where an exception ends the process. So calls that go too far are left to eager.
 
 What is known is known from the sample's call: which tables look up an input itself (tokens), and which look up
-positions, whose highest index grows with the length. Tables that are no `nn.Embedding` are not seen; a row that ends
-workers there is given up as every row that does.
+positions, whose highest index grows with the length. One number for all places is no position. Tables that are no
+`nn.Embedding` are not seen; a row that ends workers there is given up as every row that does.
 """
 
 from __future__ import annotations
@@ -60,10 +60,16 @@ class _Lookups:
         if not isinstance(indices, torch.Tensor) or not indices.numel():
             return
         place = next((place for place, tensor in enumerate(self.inputs) if _is_part_of(indices, tensor)), None)
-        if place is None:
-            self.room.append(table.num_embeddings - 1 - int(indices.max()))
-        else:
+        if place is not None:
             self.below[place] = min(self.below.get(place, table.num_embeddings), table.num_embeddings)
+        elif not _is_constant(indices):
+            self.room.append(table.num_embeddings - 1 - int(indices.max()))
+
+
+def _is_constant(indices: torch.Tensor) -> bool:
+    """Whether each place of a row asks for the same: a kind of token that the model fills in, no position."""
+    lowest, highest = torch.aminmax(indices)
+    return indices.shape[-1:] > (1,) and bool(lowest == highest)
 
 
 def _is_part_of(indices: torch.Tensor, tensor: torch.Tensor) -> bool:

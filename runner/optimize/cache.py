@@ -39,7 +39,7 @@ _VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 _SETTINGS = ("batch_size", "precision", "quantization", "memory_format", "attention")
 _OF_PT2 = ("compile", "buckets")
 #: Of what this package writes into a folder; counts up when it changes.
-_LAYOUT = 2
+_LAYOUT = 3
 _PAUSE = 0.1
 _CPU = torch.device("cpu")
 #: States in which nothing has to be compiled.

@@ -57,7 +57,9 @@ def bf16(figures: Figures, here: Situation) -> Change | None:
         return None
     why = f"{_percent(share)} of a batch are {_named(figures, MATRIX, COMPILED)}"
     settings = {"precision": {"dtype": "bf16"}}
-    return Change("bf16", why, _amdahl(share), figures.batch, settings, "precision: bf16", ("precision",))
+    # How much of compiled code are matrix products is not known.
+    bound = None if figures.share(COMPILED) else _amdahl(share)
+    return Change("bf16", why, bound, figures.batch, settings, "precision: bf16", ("precision",))
 
 
 def compiling(figures: Figures, here: Situation) -> Change | None:

@@ -42,6 +42,19 @@ def test_tables_of_inputs_and_of_positions_are_told_apart():
     assert bounds() == Bounds({0: 50, 1: 2}, {(0, 1): 16, (1, 1): 16})
 
 
+class Unkind(Tokens):
+    """Fills the kinds in, as BERT does for who does not give them."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return super().forward(ids, torch.zeros_like(ids))
+
+
+def test_a_kind_that_the_model_fills_in_for_all_tokens_bounds_no_length():
+    module = Unkind().eval()
+    call = Call(((ids(2, 7),), {}), None, 0.0)
+    assert bounds_of(module, module.forward, call, Rows((True,), (True,), ((1,),))) == Bounds({0: 50}, {(0, 1): 16})
+
+
 def test_what_the_tables_have_is_let_through():
     bounds().check([ids(3, 16, value=49), ids(3, 16, value=1)])
     bounds().check([ids(0, 16), ids(0, 16)])
