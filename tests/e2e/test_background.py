@@ -89,7 +89,8 @@ def test_after_the_swap_a_lost_worker_is_followed_by_a_compiled_one(tmp_path):
         assert row(server)["status"] == "applied"
 
 
-@pytest.mark.parametrize("fallback", ["eager", pytest.param("fail", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fallback", ["eager", "fail"])
 def test_a_model_that_does_not_compile_goes_on_eager(tmp_path, fallback):
     with running_server(model(tmp_path, "no_such_backend", fallback=fallback), cache=tmp_path / "cache") as server:
         (eager,) = server.workers()
@@ -121,6 +122,7 @@ def test_a_server_that_stops_meanwhile_leaves_nothing_behind(tmp_path):
     wait_until_gone(int((folder / "successor").read_text()))
 
 
+@pytest.mark.slow
 def test_a_compiling_worker_that_is_killed_costs_nothing(tmp_path):
     folder = model(tmp_path, handler=HANGS)
     with running_server(folder, cache=tmp_path / "cache") as server:
