@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -83,7 +85,9 @@ def test_what_does_not_fit_is_told_with_the_reason(name, value, why):
 
 
 def test_a_quantized_tensor_does_not_fit():
-    with pytest.warns(UserWarning):
+    with warnings.catch_warnings():
+        # torch warns of it once in a process, wherever that was.
+        warnings.simplefilter("ignore")
         value = torch.quantize_per_tensor(BASE, 0.1, 0, torch.qint8)
     assert unfit("a", value) == "is quantized"
 
