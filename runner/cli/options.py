@@ -11,6 +11,6 @@ sent_input = click.option(
     "-i",
     "source",
     type=click.Path(path_type=Path),
-    help="File, folder, or JSON lines (.jsonl), sent in turn. Default: the archive's samples.",
+    help="File, folder, or JSON lines (.jsonl), taken in turn. Default: the archive's samples.",
 )
 sent_type = click.option("--content-type", help="What the input holds; guessed from its suffix otherwise.")

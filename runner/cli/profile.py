@@ -9,19 +9,14 @@ from pathlib import Path
 import click
 
 from archiver.cli import console
+from runner.cli.options import sent_input, sent_type
 from runner.cli.overrides import overrides
 
 
 @click.command()
 @click.argument("archive", type=click.Path(path_type=Path))
-@click.option(
-    "--input",
-    "-i",
-    "source",
-    type=click.Path(path_type=Path),
-    help="File, folder, or JSON lines (.jsonl), taken in turn. Default: the archive's samples.",
-)
-@click.option("--content-type", help="What the input holds; guessed from its suffix otherwise.")
+@sent_input
+@sent_type
 @click.option("--batch-size", type=click.IntRange(1), help="Rows of each batch. Default: the archive's batchSize.")
 @click.option("--batches", default=10, show_default=True, type=click.IntRange(1), help="Batches to record.")
 @click.option("--device", help="cpu, cuda or mps; default: what the config declares.")
