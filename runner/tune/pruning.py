@@ -14,6 +14,8 @@ from runner.tune.space import Candidate, Space, Variant
 
 #: Part by which more threads, a shorter format or compiled code must be faster somewhere to be worth a server.
 _FASTER = 0.03
+#: A limit that is less than so many times what one row takes alone is near: the smallest gain may decide.
+_ROOM = 2
 #: Part by which a larger batch must raise the rate.
 _MORE = 0.02
 #: Bytes beside the model that a process takes on a GPU.
@@ -136,13 +138,18 @@ def not_faster(candidate: Candidate, known: Known) -> str | None:
     for simpler in _simpler(variant, known):
         curve = known.alone[simpler].milliseconds
         sizes = found.keys() & curve.keys()
-        if sizes and not any(found[size] < curve[size] * (1 - _FASTER) for size in sizes):
+        if sizes and not any(found[size] < curve[size] * (1 - _gain(curve, known.goal.sla)) for size in sizes):
             size = min(sizes, key=lambda each: found[each] / curve[each])
             return (
                 f"not faster than {_told(simpler)}: at best {_ms(found[size])} against {_ms(curve[size])} ms "
                 f"for a batch of {size}"
             )
     return None
+
+
+def _gain(curve: Mapping[int, float], sla: float | None) -> float:
+    """What counts as faster than that curve: anything, where the limit is near."""
+    return _FASTER if sla is None or min(curve.values()) * _ROOM <= sla else 0.0
 
 
 def _simpler(variant: Variant, known: Known) -> list[Variant]:

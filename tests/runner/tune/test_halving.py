@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from runner.tune.choice import choose, score
@@ -150,13 +150,13 @@ def test_a_listener_hears_each_step():
 lines = some.builds(Line, some.floats(0.2, 20), some.floats(0.2, 10))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None)
 @given(lines, lines, lines, some.sampled_from([3.0, 20.0, 100.0, 1000.0]), some.floats(0.01, 1.0))
+@example(Line(7.5, 9.5), Line(7.0, 10.0), Line(7.0, 9.5), 20.0, 1.0)  # one of them keeps the limit, by a hair
 def test_for_any_models_the_choice_is_within_a_twentieth_of_the_best(one, two, three, sla, per_row):
     models = {eager(): one, eager(precision="bf16"): two, eager(threads=2): three}
     world, goal = World(models, SPACE, per_row), Goal("throughput", sla)
-    # With a tenth of room: what keeps the limit by a hair at one single level may be missed.
-    best, found = best_of_all(world, Goal("throughput", sla * 0.9)), search_in(world, goal).choice
+    best, found = best_of_all(world, goal), search_in(world, goal).choice
     if best is None or not best.met:
         return
     assert found is not None and found.met
