@@ -57,7 +57,7 @@ MODELS = {
         "digits.mar",
         "4ms,15ms,60ms",
         Wanted(("cpu",), ("fp32", "bf16"), (False, True), (1, 4, 8, 16, 32), (1, 2), (1, 2)),
-        (1, 4, 16, 64, 128),
+        (1, 2, 4, 8, 16, 32, 64, 128, 256),
     ),
     "minilm": Model(
         "embedder",
@@ -86,7 +86,13 @@ def tuner(model: Model, archive: Path, sla: float | None, cache: Path, budget: f
     """With a cache of its own: nothing is compiled yet, nothing known."""
     shutil.rmtree(cache, ignore_errors=True)
     os.environ["TORCH_ARCHIVE_CACHE"] = str(cache)
-    return Tune(Asked(archive, Goal("throughput", sla), model.wanted, budget, fresh=True), QuietBoard())
+    asked = Asked(archive, Goal("throughput", sla), model.wanted, budget, fresh=True)
+    return Tune(asked, QuietBoard(), _made(cache / "tuner"))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @dataclass
@@ -102,9 +108,8 @@ def grid(model: Model, archive: Path, folder: Path, each: float) -> Grid:
     """Every configuration that does not put more threads on the machine than it has cores, at each level."""
     cache, times = folder / "grid-cache", folder / f"grid-{model.example}.seconds"
     os.environ["TORCH_ARCHIVE_CACHE"] = str(cache)
-    one = Tune(
-        Asked(archive, Goal("throughput", None), model.wanted, 1.0, state=folder / "unused.jsonl"), QuietBoard()
-    )
+    asked = Asked(archive, Goal("throughput", None), model.wanted, 1.0, state=folder / "unused.jsonl")
+    one = Tune(asked, QuietBoard(), _made(folder / "unused"))
     state = State(folder / f"grid-{model.example}.jsonl", {"grid": model.example, "each": each}, fresh=False)
     before = float(times.read_text()) if times.exists() else 0.0
     begun = time.monotonic()

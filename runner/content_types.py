@@ -22,3 +22,10 @@ def content_type_of(name: str) -> str:
     """Content type by the file's suffix; bytes of unknown kind otherwise."""
     known = BY_SUFFIX.get(PurePath(name).suffix.lower())
     return known or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def suffix_of(content_type: str) -> str:
+    """A suffix whose content type that is, but for parameters; `.bin` for one that no suffix stands for."""
+    kind = content_type.partition(";")[0].strip().lower()
+    known = next((suffix for suffix, each in BY_SUFFIX.items() if each.partition(";")[0] == kind), None)
+    return known or mimetypes.guess_extension(kind) or ".bin"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,10 +140,11 @@ def tune(
     # Also where a shell has started us in the background, with SIGINT ignored: a server would be left behind.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    with board() as shown:
-        found = Tune(asked, shown)
-        found.run()
-    _finish(found, folder, target, as_json=as_json)
+    with tempfile.TemporaryDirectory(prefix="archive-tune-") as made:
+        with board() as shown:
+            found = Tune(asked, shown, Path(made))
+            found.run()
+        _finish(found, folder, target, as_json=as_json)
 
 
 def _refuse(archive: Path, target: Path | None, *, force: bool) -> None:
@@ -199,8 +201,10 @@ def _nothing(report: TuneReport) -> ArchiveError:
 
 
 def _write(found: Tune, target: Path, config: str) -> None:
+    from runner.offline.reconfigured import child_of
     from runner.tune.written import write
 
-    if write(found.opened, found.archive, target, config, console.progress):
+    write(found.opened, child_of(found.original, found.archive), target, config, console.progress)
+    if found.original.manifest.precompiled:
         console.note("note: the compiled code was made for other settings and left out; `archive optimize` makes it")
     console.note(f"{target}")

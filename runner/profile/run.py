@@ -13,6 +13,7 @@ from archiver.errors import ArchiveError, UsageError
 from archiver.store import Unpacked, unpack
 from runner.bench import machine
 from runner.bench.inputs import Inputs, of_archive, of_path
+from runner.bench.sampled import with_sample
 from runner.deploying import existing
 from runner.local import Settled, settled
 from runner.offline.process import LoadedModel
@@ -55,22 +56,47 @@ def profile(asked: Asked, folder: Path, told: Callable[[str], None]) -> Profile:
     """
     told("opening the archive")
     before = machine.describe()
-    opened = unpack(existing(str(asked.archive)))
-    here = settled(opened.config_text, opened.manifest.config_file or "", asked.device, asked.flags)
-    batch = _batch(asked, here)
-    inputs = _inputs(asked, opened, here)
-    subject = Subject(opened, asked.device, asked.flags, inputs.written(folder), asked.trust)
+    given = _opened(asked, folder, told)
+    subject = Subject(given.opened, asked.device, asked.flags, given.inputs.written(folder), asked.trust)
     told("loading the model")
     with subject.loaded({}) as model:
-        told(f"recording {asked.batches} batches of {batch}")
-        found = _recorded(model, batch, asked.batches, folder / TRACE)
-        report = _report(asked, opened, before, inputs, model, found)
-        changes = worth_trying(found, _situation(here))
+        told(f"recording {asked.batches} batches of {given.batch}")
+        found = _recorded(model, given.batch, asked.batches, folder / TRACE)
+        report = _report(asked, given, before, model, found)
+        changes = worth_trying(found, _situation(given.here))
         if asked.tries:
             _try(report, subject, model, changes, told)
         else:
             report.tried = [untried(change) for change in changes]
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The archive as it is profiled, with what it is sent in batches of `batch`. `notes`: what was done to it."""
+
+    opened: Unpacked
+    here: Settled
+    batch: int
+    inputs: Inputs
+    notes: tuple[str, ...] = ()
+
+
+def _opened(asked: Asked, folder: Path, told: Callable[[str], None]) -> _Opened:
+    file = existing(str(asked.archive))
+    opened = unpack(file)
+    here = _settled(asked, opened)
+    batch = _batch(asked, here)
+    inputs = _inputs(asked, opened, here)
+    if here.config.warmup.input is not None:
+        return _Opened(opened, here, batch, inputs)
+    told("the archive names no sample: putting the first input into a copy")
+    _, copy, note = with_sample(file, opened, inputs.each[0], folder)
+    return _Opened(copy, _settled(asked, copy), batch, inputs, (note,))
+
+
+def _settled(asked: Asked, opened: Unpacked) -> Settled:
+    return settled(opened.config_text, opened.manifest.config_file or "", asked.device, asked.flags)
 
 
 def _batch(asked: Asked, here: Settled) -> int:
@@ -112,10 +138,8 @@ def _situation(here: Settled) -> Situation:
     return Situation(here.config, here.kind, placement.workers, placement.threads, len(available_cores()))
 
 
-def _report(
-    asked: Asked, opened: Unpacked, before: dict[str, Any], inputs: Inputs, model: LoadedModel, found: Figures
-) -> Profile:
-    manifest = opened.manifest
+def _report(asked: Asked, given: _Opened, before: dict[str, Any], model: LoadedModel, found: Figures) -> Profile:
+    manifest = given.opened.manifest
     return Profile(
         made=machine.now(),
         tool=f"torch-archive {__version__}",
@@ -128,9 +152,9 @@ def _report(
             "threads": model.report["threads"],
             "lines": model.report["lines"],
         },
-        input=inputs.source,
+        input=given.inputs.source,
         figures=found,
-        notes=list(notes.of(before, found)),
+        notes=[*given.notes, *notes.of(before, found)],
     )
 
 

@@ -7,10 +7,8 @@ import math
 from collections.abc import Mapping
 
 from runner.tune.choice import best_reading, meets
-from runner.tune.facts import Goal, Load, Reading
+from runner.tune.facts import MOST, Goal, Load, Reading
 
-#: Most requests at a time that are tried.
-MOST = 512
 #: Part by which twice the concurrency must raise the throughput to be worth another doubling.
 _GAIN = 0.03
 #: From this part of the limit on, a longer measurement may find it broken.

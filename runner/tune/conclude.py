@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from runner.tune.choice import best_reading, rank
+from runner.tune.choice import Choice, best_reading, rank
 from runner.tune.facts import Alone, Reading
 from runner.tune.halving import Search
 from runner.tune.recommend import Reason, reasons
 from runner.tune.report import AloneFigures, Chosen, Tried
+from runner.tune.settings import QUEUE
 from runner.tune.space import Candidate, Variant
 
 _NOT_REACHED = "not measured: the search ended before"
@@ -51,20 +52,23 @@ def tried(
 def chosen(
     search: Search,
     out: Mapping[Candidate, str],
-    settings: Callable[[Candidate], dict[str, Any]],
-    yaml: Callable[[Candidate, list[Reason]], str],
+    settings: Callable[[Choice], dict[str, Any]],
+    yaml: Callable[[Choice, list[Reason]], str],
 ) -> Chosen | None:
     """The recommendation; None when nothing was measured. `out`: by the rules."""
     choice = search.choice
     if choice is None:
         return None
+    values = settings(choice)
     why = reasons(choice, search.readings, {**search.failed, **search.out, **out}, search.known.goal)
+    if QUEUE in values:
+        why.append(Reason(QUEUE, str(values[QUEUE]), f"room for {choice.reading.load.name}"))
     return Chosen(
         candidate=choice.candidate,
         reading=choice.reading,
         met=choice.met,
-        settings=settings(choice.candidate),
-        yaml=yaml(choice.candidate, why),
+        settings=values,
+        yaml=yaml(choice, why),
         reasons=[{"setting": each.setting, "value": each.value, "why": each.why} for each in why],
         equals=[each.name for each in choice.equals],
     )

@@ -15,6 +15,9 @@ OBJECTIVES = {
     "cost": "the fewest core-seconds of the whole server per answer at any concurrency whose p99 is within the limit",
 }
 
+#: Most requests at a time that are tried where the best level is searched.
+MOST = 512
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:
@@ -25,6 +28,13 @@ class Goal:
     sla: float | None
     concurrency: tuple[int, ...] | None = None
     rate: float | None = None
+
+    @property
+    def at_a_time(self) -> int | None:
+        """Most requests at a time that a candidate may be measured with; None in an open loop."""
+        if self.rate is not None:
+            return None
+        return MOST if self.concurrency is None else max(self.concurrency)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from runner.tune.choice import Choice, best_reading, choose, meets, rank, score, words
-from runner.tune.climb import MOST, again, next_load
-from runner.tune.facts import Load, Reading, pooled
+from runner.tune.climb import again, next_load
+from runner.tune.facts import MOST, Load, Reading, pooled
 from runner.tune.predict import bound, promise, start_level
 from runner.tune.pruning import Known
 from runner.tune.space import Candidate

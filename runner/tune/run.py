@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,20 +21,22 @@ from archiver.scan.scan import scan_folder
 from archiver.store import Unpacked, unpack
 from runner.bench import machine
 from runner.bench.inputs import Inputs, of_archive, of_path
+from runner.bench.sampled import with_sample
 from runner.deploying import existing
-from runner.local import settled
+from runner.local import Settled, settled
 from runner.offline.settings import config_with
 from runner.pool.cores import available_cores
 from runner.pool.gpu_memory import free_memory
 from runner.tune import alone
 from runner.tune.alone import Original
+from runner.tune.choice import Choice
 from runner.tune.conclude import chosen, figures, tried
 from runner.tune.facts import Alone, Goal, Reading
 from runner.tune.halving import Search
 from runner.tune.pruning import AFTER, BEFORE, Known, Machine, Rule, prune, servers_at_once
 from runner.tune.recommend import Reason
 from runner.tune.report import TuneReport
-from runner.tune.settings import nested, of_candidate, words_of
+from runner.tune.settings import QUEUE, nested, of_candidate, room, words_of
 from runner.tune.space import Candidate, Variant, Wanted, space
 from runner.tune.state import State, state_file
 from runner.tune.trials import KEPT, Trials
@@ -73,28 +74,30 @@ class Board(Protocol):
 
 
 class Tune:
-    """One order on its way. `report` fills as it goes: whatever stops it, what was measured is there.
+    """One order on its way. `report` fills as it goes: whatever stops it, what was measured is there. `original`: the
+    archive as given, `opened`: as it is measured.
 
-    Constructing it opens the archive, its input and the state file. Raises what that raises.
+    Constructing it opens the archive, its input and the state file. `folder`: empty, kept until all is done. Raises
+    what that raises.
     """
 
-    def __init__(self, asked: Asked, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, asked: Asked, board: Board, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._asked = asked
         self._board = board
+        self._folder = folder
         self._clock = clock
         self.begun = clock()
-        file = existing(str(asked.archive))
-        self.archive = file
-        self.opened = unpack(file)
+        self.archive = self._measured = existing(str(asked.archive))
+        self.original = self.opened = unpack(self.archive)
         if not asked.trust:
-            scan_folder(file, self.opened.model_dir).require_safe()
-        config_file = self.opened.manifest.config_file or ""
-        self._here = settled(self.opened.config_text, config_file, None, asked.flags)
+            scan_folder(self.archive, self.opened.model_dir).require_safe()
         for device in asked.wanted.devices or ():
             _require(device, self.opened, asked.flags)
+        self._here = self._settled()
+        self.inputs = _inputs(asked, self.opened, self._here.config.warmup.input)
+        sampled = self._named_sample()
         compile_ = self._here.config.pt2.compile
         self._compiles = compile_ is not None and compile_.enable
-        self.inputs = _inputs(asked, self.opened, self._here.config.warmup.input)
         self._machine = _machine()
         self.space = space(
             asked.wanted,
@@ -107,7 +110,21 @@ class Tune:
         self._known = Known(self.space, asked.goal, self._machine)
         self._search: Search | None = None
         self._out: dict[Candidate, str] = {}
-        self.report = _blank(asked, self.opened, self.inputs, self._state)
+        self.report = _blank(asked, self.original, self.inputs, self._state)
+        self.report.notes += sampled
+
+    def _settled(self) -> Settled:
+        return settled(self.opened.config_text, self.opened.manifest.config_file or "", None, self._asked.flags)
+
+    def _named_sample(self) -> list[str]:
+        """See to it that what is measured names a sample; what is to be told of that."""
+        if self._here.config.warmup.input is not None:
+            return []
+        self._board.told("the archive names no sample: putting the first input into a copy")
+        first = self.inputs.each[0]
+        self._measured, self.opened, told = with_sample(self.archive, self.opened, first, self._folder)
+        self._here = self._settled()
+        return [told]
 
     def run(self) -> None:
         """Raises what keeps it from measuring anything; what comes later is told in the report."""
@@ -124,8 +141,7 @@ class Tune:
 
     def _measure(self, stack: ExitStack) -> None:
         left = self._pruned(self.space.candidates(), BEFORE)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="archive-tune-")))
-        self._measure_alone({each.variant: None for each in left}, folder)
+        self._measure_alone({each.variant: None for each in left})
         left = [each for each in left if each.variant in self._known.alone]
         left = self._pruned(left, AFTER)
         trials = stack.enter_context(self._trials(servers_at_once(left, self._known, KEPT)))
@@ -143,14 +159,14 @@ class Tune:
             self._board.candidate(candidate, "out", reason)
         return left
 
-    def _measure_alone(self, variants: Mapping[Variant, None], folder: Path) -> None:
+    def _measure_alone(self, variants: Mapping[Variant, None]) -> None:
         """The simplest first. When half of the budget is gone, the others are left out, with that reason."""
         original = Original(
             self.opened,
             self._asked.flags,
             self._here.kind,
             self._compiles,
-            self.inputs.written(folder),
+            self.inputs.written(self._folder),
             self._asked.trust,
         )
         found: dict[Variant, Alone] = {}
@@ -185,7 +201,7 @@ class Tune:
 
     def _trials(self, kept: int) -> Trials:
         return Trials(
-            self._asked.archive,
+            self._measured,
             self.arguments,
             self.inputs.each,
             self._state,
@@ -197,13 +213,18 @@ class Tune:
 
     def arguments(self, candidate: Candidate) -> list[str]:
         """Of `archive serve`. A trial measures compiled code from its first request on."""
-        values = {**self.settings(candidate), **({"pt2.background": False} if candidate.variant.compiled else {})}
+        values = self._settings(candidate, self._asked.goal.at_a_time)
+        values |= {"pt2.background": False} if candidate.variant.compiled else {}
         sets = words_of(laid_over(normal_form(self._asked.flags), nested(values)))
         return [*(word for each in sets for word in ("--set", each)), *(["--trust"] if self._asked.trust else [])]
 
-    def settings(self, candidate: Candidate) -> dict[str, Any]:
+    def settings(self, choice: Choice) -> dict[str, Any]:
         """Dotted config key → value."""
-        return of_candidate(candidate, own_device=self._here.kind, compiles=self._compiles)
+        return self._settings(choice.candidate, choice.reading.load.concurrency)
+
+    def _settings(self, candidate: Candidate, at_a_time: int | None) -> dict[str, Any]:
+        queue = {} if QUEUE in self._asked.flags else room(at_a_time, self._here.config.job_queue_size)
+        return {**of_candidate(candidate, own_device=self._here.kind, compiles=self._compiles), **queue}
 
     def _conclude(self) -> None:
         """The report, from what there is."""
@@ -227,9 +248,9 @@ class Tune:
                 f"the machine was busy before the start (load average {busy:g} on {cores} cores)"
             )
 
-    def yaml(self, candidate: Candidate, why: list[Reason]) -> str:
-        """The archive's config with the candidate's settings, and the reasons as comments."""
-        flags = laid_over(normal_form(self._asked.flags), nested(self.settings(candidate)))
+    def yaml(self, choice: Choice, why: list[Reason]) -> str:
+        """The archive's config with the chosen settings, and the reasons as comments."""
+        flags = laid_over(normal_form(self._asked.flags), nested(self.settings(choice)))
         name = self.opened.manifest.config_file or "model-config.yaml"
         return config_with(self.opened.config_text, name, flags, _head(name, self._asked.goal, why))
 

@@ -9,6 +9,7 @@ from typing import Any
 from archiver.config.schema import load, properties
 from runner.tune.space import Candidate, Variant
 
+QUEUE = "jobQueueSize"
 _DEVICES = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 
 
@@ -49,6 +50,12 @@ def of_candidate(candidate: Candidate, *, own_device: str, compiles: bool) -> di
         "batchSize": candidate.batch_size,
         **of_variant(candidate.variant, own_device=own_device, compiles=compiles),
     }
+
+
+def room(at_a_time: int | None, own: int) -> dict[str, Any]:
+    """What the config says so that so many at a time find room in the queue. That many are none too many: what waits
+    too long is for the limit on the p99 to say. Nothing for an open loop, which has no such number."""
+    return {QUEUE: at_a_time} if at_a_time is not None and at_a_time > own else {}
 
 
 def nested(dotted: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from archiver.store import cache_root
 from runner.tune.facts import Alone, Load, Reading
 from runner.tune.space import Candidate, Variant
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class OtherState(ArchiveError):

@@ -354,7 +354,7 @@ class Session:
         refused = next((reply for reply in answered.replies if reply.status >= 400), None)
         if refused is not None:
             text = refused.body.decode(errors="replace")[:500]
-            raise CannotLoad(f"the handler answered {refused.status} to the archive's own sample: {text}")
+            raise CannotLoad(f"the handler answered {refused.status} to the sample (warmup.input): {text}")
 
 
 class _HandlersModel:

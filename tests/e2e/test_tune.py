@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -89,6 +90,38 @@ def test_a_limit_that_nothing_keeps_is_told_with_the_nearest(tuned, tmp_path):
     assert not (tmp_path / "x.mar").exists()
 
 
+LINEAR = """
+import torch
+from runner.handlers import Handler
+
+class Wide(Handler):
+    def load_model(self):
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 8)).eval()
+    def preprocess(self, payload):
+        return torch.tensor(payload, dtype=torch.float32)
+    def postprocess(self, output):
+        return output.tolist()
+"""
+
+
+@pytest.mark.slow
+def test_what_is_sent_is_the_sample_of_an_archive_that_names_none_and_is_packed(tmp_path):
+    model = write_model(tmp_path / "m", LINEAR, config="minWorkers: 1\nmaxWorkers: 1\n")
+    (tmp_path / "one.json").write_text(json.dumps([0.5] * 64))
+    more = ["--batch-sizes", "4", "--precisions", "bf16", "-i", tmp_path / "one.json", "-o", tmp_path / "best.mar"]
+    done = tune(model, "--sla-p99", "2s", *more, cache=tmp_path / "c")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (alone,) = found["alone"]
+    assert alone["refused"] is None and alone["accuracy"]["cosine"] > 0.999
+    assert any("names no sample" in note for note in found["notes"])
+    with Archive.open(tmp_path / "best.mar") as archive:
+        assert archive.verify() == [] and archive.read("sample.json") == (tmp_path / "one.json").read_bytes()
+    checked = archive_command("validate", str(tmp_path / "best.mar"))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 KILLING = """
         if self.size == 4 and len(data) > 0 and context.get_request_id(0) != "sample":
             import psutil
@@ -109,8 +142,14 @@ def test_a_server_that_dies_is_told_and_the_others_go_on(tmp_path):
     assert found["chosen"]["candidate"]["batch_size"] == 1
 
 
+#: Both batch sizes give about the same rate, so that neither is left out; the second that is measured never answers.
 HALTING = """
-        if self.size == 1 and context.get_request_id(0) != "sample":
+        import pathlib, time
+        time.sleep(len(data) * (0.0049 if len(data) == 4 else 0.005))
+        first = pathlib.Path({first!r})
+        if context.get_request_id(0) != "sample" and not first.exists():
+            first.write_text(str(self.size))
+        if context.get_request_id(0) != "sample" and first.read_text() != str(self.size):
             with open({pipe!r}, "wb") as held:
                 try:
                     held.write(bytes(2**20))
@@ -121,14 +160,16 @@ HALTING = """
 
 @pytest.mark.slow
 def test_an_interruption_ends_with_the_best_so_far_and_no_server_is_left(tmp_path):
-    pipe = tmp_path / "pipe"
+    pipe, first = tmp_path / "pipe", tmp_path / "first"
     os.mkfifo(pipe)
-    model = model_that(tmp_path / "m", HALTING.format(pipe=str(pipe)).strip())
+    model = model_that(tmp_path / "m", HALTING.format(pipe=str(pipe), first=str(first)).strip())
     command = [sys.executable, "-m", "archiver", "tune", str(model), *SPACE, *TWO, *LOAD, "--sla-p99", "2s"]
     with subprocess.Popen(
         command, env=environment(tmp_path / "c"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
-        with pipe.open("rb"):
+        held = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(held, "rb"):
+            assert select.select([held], [], [], 60)[0], "no request reached the handler"
             children = psutil.Process(running.pid).children()
             running.send_signal(signal.SIGINT)
             for child in children:
@@ -138,7 +179,7 @@ def test_an_interruption_ends_with_the_best_so_far_and_no_server_is_left(tmp_pat
     for child in children:
         wait_until_gone(child.pid)
     assert running.returncode == 0, err
-    assert json.loads(out)["chosen"]["candidate"]["batch_size"] == 4
+    assert json.loads(out)["chosen"]["candidate"]["batch_size"] == int(first.read_text())
     assert "note: interrupted; this is the best so far" in err
 
 

@@ -58,6 +58,11 @@ def test_changes_that_nobody_tried_are_estimated(done):
     assert printed["tried"] and all(each["gain"] is None for each in printed["tried"])
 
 
+def test_what_is_sent_stands_for_a_sample_that_the_archive_lacks(done):
+    printed, _, _ = done
+    assert any("names no sample" in note and "warmup: {input: sample.json}" in note for note in printed["notes"])
+
+
 def test_an_archive_without_a_sample_says_how_to_give_one(tmp_path):
     found = refused(tokens_model(tmp_path / "m"))
     assert found.exit_code == 1
@@ -72,11 +77,19 @@ def test_more_rows_than_the_archives_batches_are_refused_with_2(tmp_path):
 
 
 def test_an_input_that_the_handler_refuses_is_told_and_nothing_is_written(tmp_path):
-    tokens_model(tmp_path / "m", sample__json='"words"')
-    found = profile(tmp_path, "-i", "m/sample.json")
+    tokens_model(tmp_path / "m")
+    (tmp_path / "rows.jsonl").write_text('[1, 2]\n"words"\n')
+    found = profile(tmp_path, "-i", "rows.jsonl")
     assert found.returncode == 1 and "Traceback" not in found.stderr
     assert "error: the handler answered 400 to an input" in found.stderr
     assert not (tmp_path / "m-profile").exists()
+
+
+def test_a_first_input_that_the_handler_refuses_cannot_stand_for_a_sample(tmp_path):
+    tokens_model(tmp_path / "m", sample__json='"words"')
+    found = profile(tmp_path, "-i", "m/sample.json")
+    assert found.returncode == 1 and "Traceback" not in found.stderr
+    assert "the handler answered 400 to the sample (warmup.input)" in found.stderr
 
 
 def test_what_was_measured_is_printed_where_the_folder_cannot_be_written(tmp_path):

@@ -38,10 +38,18 @@ def test_before_any_server_all_are_out():
 
 
 def test_the_recommendation_has_settings_reasons_and_yaml():
-    found = chosen(make_search(), {}, lambda each: {"batchSize": each.batch_size}, lambda each, why: f"# {len(why)}")
+    found = chosen(
+        make_search(), {}, lambda each: {"batchSize": each.candidate.batch_size}, lambda each, why: f"# {len(why)}"
+    )
     assert found is not None and found.candidate == FAST and found.met
     assert found.settings == {"batchSize": 4} and found.yaml == "# 1"
     assert found.reasons[0]["why"].startswith("1 gives 100/s at best")
+
+
+def test_a_queue_for_the_chosen_load_is_told_with_its_reason():
+    found = chosen(make_search(), {}, lambda each: {"jobQueueSize": 8}, lambda each, why: "")
+    assert found is not None
+    assert found.reasons[-1] == {"setting": "jobQueueSize", "value": "8", "why": "room for 8 at a time"}
 
 
 def test_nothing_measured_is_no_recommendation():

@@ -7,8 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from runner.tune.choice import choose, score
-from runner.tune.climb import MOST
-from runner.tune.facts import Goal, Load
+from runner.tune.facts import MOST, Goal, Load
 from runner.tune.halving import LONG, SHORT, Search
 from runner.tune.space import Candidate
 from tests.runner.tune.synthetic import Line, World, eager, make_reading, make_space

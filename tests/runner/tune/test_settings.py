@@ -4,7 +4,8 @@ import pytest
 
 from archiver.config.validate import check_values
 from runner.cli.overrides import overrides
-from runner.tune.settings import formats, nested, of_candidate, words_of
+from runner.tune.facts import Goal
+from runner.tune.settings import formats, nested, of_candidate, room, words_of
 from runner.tune.space import Candidate
 from tests.runner.tune.synthetic import eager
 
@@ -45,3 +46,14 @@ def test_each_format_is_one_that_the_config_takes(word):
 def test_the_servers_command_line_reads_back_the_same_values():
     values = {"precision": {"dtype": "bf16", "keep": {"head.*": "fp32"}}, "pt2": {"compile": {"enable": True}}}
     assert overrides({}, tuple(words_of(values))) == values
+
+
+def test_more_at_a_time_than_the_queue_holds_get_room():
+    assert room(128, own=100) == {"jobQueueSize": 128}
+    assert room(100, own=100) == {}
+
+
+def test_a_search_for_the_best_level_may_go_far_and_an_open_loop_has_no_level():
+    assert Goal("throughput", 50.0).at_a_time == 512
+    assert Goal("throughput", 50.0, concurrency=(4, 128, 16)).at_a_time == 128
+    assert room(Goal("latency", 50.0, rate=20.0).at_a_time, own=1) == {}

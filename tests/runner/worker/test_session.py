@@ -138,7 +138,7 @@ class TestBadHandlersAtLoad:
 
         failure = failed_to_open(tmp_path, source, config={"warmup": {"input": "sample.json"}})
 
-        assert "the handler answered 400 to the archive's own sample" in failure.message
+        assert "the handler answered 400 to the sample (warmup.input)" in failure.message
         assert "a list, please" in failure.message
 
     def test_a_sample_on_which_the_handler_raises_is_a_load_error(self, tmp_path):
