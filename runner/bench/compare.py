@@ -1,6 +1,6 @@
 """Two reports side by side: what differs, by how much, and whether the rounds are sure of it. Pure.
 
-A difference counts when it is beyond the tolerance *and* lies outside what the rounds differ among themselves: an
+A difference counts when it is beyond the tolerance *and* lies outside what the rounds differ among themselves: a
 permutation test over the rounds, which supposes nothing about how measurements are distributed. Three rounds against
 three are the fewest that can be sure (one in ten by chance); with fewer the tolerance decides, and that is told.
 """
