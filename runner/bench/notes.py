@@ -50,6 +50,10 @@ def _of_level(level: Level, ceiling: float | None) -> Iterator[str]:
         yield f"{level.name}: above the limit, which was measured later: the machine was busier then"
     for kind, count in level.failures.items():
         yield f"{level.name}: {count} of {level.requests} requests failed: {kind}"
+    restarts = sum(each.server.restarts for each in level.rounds if each.server is not None)
+    if restarts:
+        workers = "1 worker" if restarts == 1 else f"{restarts} workers"
+        yield f"{level.name}: {workers} ended and came back while it was measured; the figures include that"
     late = max((each.lag_p99 or 0.0 for each in level.rounds), default=0.0)
     if level.rate is not None and late > 1.0:
         yield f"{level.name}: requests were sent up to {late:.1f} ms late (p99); latencies count from the schedule"

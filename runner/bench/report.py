@@ -24,7 +24,7 @@ class ServerSide(msgspec.Struct, frozen=True, rename="camel"):
     """The server's own account of a round: means per row in line and altogether, per batch in the handler.
 
     `other_ms` is neither line nor handler: the way to the worker and back. `handler_quantiles_ms` are read off a
-    histogram. `batch_sizes`: upper bound of rows → batches.
+    histogram. `batch_sizes`: upper bound of rows → batches. `restarts` of workers.
     """
 
     rows: int
@@ -37,6 +37,7 @@ class ServerSide(msgspec.Struct, frozen=True, rename="camel"):
     phases_ms: dict[str, float]
     request_ms: float
     other_ms: float
+    restarts: int = 0
 
 
 class Processes(msgspec.Struct, frozen=True, rename="camel"):

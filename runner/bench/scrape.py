@@ -13,23 +13,26 @@ from runner.bench.report import ServerSide
 
 _REQUEST, _QUEUE = "archive_request_seconds", "archive_queue_seconds"
 _ROWS, _PHASE = "archive_batch_rows", "archive_phase_seconds"
+_RESTARTS = "archive_worker_restarts"
 _WHOLE = "handle"
 
 
 @dataclass(slots=True)
 class Snapshot:
-    """Sums, counts and buckets of one model's histograms; phases under `archive_phase_seconds:PHASE`."""
+    """Sums, counts and buckets of one model's histograms; phases under `archive_phase_seconds:PHASE`. `restarts` of
+    its workers."""
 
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     buckets: dict[str, dict[str, float]] = field(default_factory=dict)
+    restarts: float = 0.0
 
 
 def snapshot(text: str, model: str) -> Snapshot | None:
     """The model's figures, all its versions together; None when this is no server of ours, or not of this model."""
     found = Snapshot()
     for family in text_string_to_metric_families(text):
-        if family.name not in (_REQUEST, _QUEUE, _ROWS, _PHASE):
+        if family.name not in (_REQUEST, _QUEUE, _ROWS, _PHASE, _RESTARTS):
             continue
         for sample in family.samples:
             if sample.labels.get("model_name") == model:
@@ -38,6 +41,9 @@ def snapshot(text: str, model: str) -> Snapshot | None:
 
 
 def _add(found: Snapshot, family: str, name: str, labels: Mapping[str, str], value: float) -> None:
+    if family == _RESTARTS:
+        found.restarts += value
+        return
     key = f"{family}:{labels['phase']}" if "phase" in labels else family
     if name.endswith("_sum"):
         found.sums[key] = found.sums.get(key, 0.0) + value
@@ -69,6 +75,7 @@ def between(before: Snapshot, after: Snapshot) -> ServerSide | None:
         phases_ms=phases,
         request_ms=request,
         other_ms=request - queue - handler,
+        restarts=int(after.restarts - before.restarts),
     )
 
 

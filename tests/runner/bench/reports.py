@@ -19,6 +19,7 @@ class Made:
     p99: float = 9.0
     failures: tuple[tuple[str, int], ...] = ()
     server: bool = True
+    restarts: int = 0
 
 
 def make_report(*levels: Made, **fields: Any) -> Report:
@@ -48,7 +49,7 @@ def _level(made: Made) -> Level:
 def _round(throughput: float, made: Made) -> RoundFigures:
     latency = {"p50": 2.0, "p90": 5.0, "p95": 7.0, "p99": made.p99, "p99.9": 15.25, "mean": 2.5, "max": 123.4}
     quantiles = {"p50": 1.0, "p90": 1.5, "p99": 2.0}
-    server = ServerSide(1000, 250, 4.0, {"4": 250}, 0.5, 1.2, quantiles, {"inference": 1.1}, 2.2, 0.5)
+    server = ServerSide(1000, 250, 4.0, {"4": 250}, 0.5, 1.2, quantiles, {"inference": 1.1}, 2.2, 0.5, made.restarts)
     return RoundFigures(
         throughput=throughput,
         requests=1000,

@@ -35,6 +35,12 @@ def test_failures_are_told_by_kind():
     ]
 
 
+def test_workers_that_ended_and_came_back_are_told():
+    assert told(Made((1.0, 1.0), restarts=1)) == [
+        "16 at a time: 2 workers ended and came back while it was measured; the figures include that"
+    ]
+
+
 def test_a_server_that_tells_nothing_is_said():
     (only,) = told(Made((1.0,), server=False))
     assert only.startswith("the server tells nothing about itself on /metrics")

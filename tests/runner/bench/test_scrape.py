@@ -31,6 +31,17 @@ def test_what_happened_before_does_not_count():
     assert 2.5 <= found.handler_quantiles_ms["p50"] <= 5.0
 
 
+def test_workers_that_came_back_in_between_are_counted():
+    metrics = Metrics()
+    model = metrics.model("m", "1.0")
+    model.restarts = 3
+    before = told(metrics)
+    model.answered(0.001, 0.006)
+    model.batch(1, 0.004, {"handle": 0.004}, [])
+    model.restarts = 5
+    assert between(before, told(metrics)).restarts == 2
+
+
 def test_other_models_and_other_servers_say_nothing():
     metrics = Metrics()
     metrics.model("other", "1.0").answered(0.0, 1.0)
