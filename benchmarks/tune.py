@@ -87,12 +87,9 @@ def tuner(model: Model, archive: Path, sla: float | None, cache: Path, budget: f
     shutil.rmtree(cache, ignore_errors=True)
     os.environ["TORCH_ARCHIVE_CACHE"] = str(cache)
     asked = Asked(archive, Goal("throughput", sla), model.wanted, budget, fresh=True)
-    return Tune(asked, QuietBoard(), _made(cache / "tuner"))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    work = cache / "work"
+    work.mkdir(parents=True)
+    return Tune(asked, QuietBoard(), work)
 
 
 @dataclass
@@ -109,7 +106,7 @@ def grid(model: Model, archive: Path, folder: Path, each: float) -> Grid:
     cache, times = folder / "grid-cache", folder / f"grid-{model.example}.seconds"
     os.environ["TORCH_ARCHIVE_CACHE"] = str(cache)
     asked = Asked(archive, Goal("throughput", None), model.wanted, 1.0, state=folder / "unused.jsonl")
-    one = Tune(asked, QuietBoard(), _made(folder / "unused"))
+    one = Tune(asked, QuietBoard(), folder)
     state = State(folder / f"grid-{model.example}.jsonl", {"grid": model.example, "each": each}, fresh=False)
     before = float(times.read_text()) if times.exists() else 0.0
     begun = time.monotonic()

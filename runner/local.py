@@ -55,6 +55,11 @@ def settled(text: str | None, file: str, device: str | None, flags: Mapping[str,
     return Settled(wanted.settle(asked, kind)[0], kind, fallback, platform)
 
 
+def settled_archive(opened: Unpacked, device: str | None, flags: Mapping[str, Any]) -> Settled:
+    """`settled` for an archive that was opened. Raises what that raises."""
+    return settled(opened.config_text, opened.manifest.config_file or "", device, flags)
+
+
 def order(model_dir: Path, manifest: Manifest, here: Settled, *, trusted: bool) -> wire.Load:
     """The order to load the model on the first device of its kind. Raises ServeFailed for a model that is spread over
     several processes: this one is alone."""

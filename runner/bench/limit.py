@@ -14,7 +14,7 @@ from msgspec import structs
 from archiver.store import Unpacked
 from runner.bench.inputs import Inputs
 from runner.bench.report import Level, Limit
-from runner.local import served, settled
+from runner.local import served, settled_archive
 from runner.offline.process import LoadedModel
 
 #: Rounds at each batch size, and their seconds; what the first batch costs is in none of them.
@@ -36,7 +36,7 @@ def measure(
 
     Raises ModelFailed.
     """
-    here = settled(opened.config_text, opened.manifest.config_file or "", None, flags)
+    here = settled_archive(opened, None, flags)
     load = structs.replace(served(opened, here, trusted=trusted), threads=threads)
     files = inputs.written(folder)
     with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:

@@ -1,4 +1,5 @@
-"""An archive that names no sample, with one: for commands that measure what the pipeline applies.
+"""What is sent to an archive, and the archive itself where it names no sample: for commands that measure what the
+pipeline applies.
 
 The pipeline exercises every step, and `verify` compares answers, on `warmup.input`; without it nothing is applied.
 So what a person sends to an archive that lacks it is put into a copy, and that is measured.
@@ -6,35 +7,73 @@ So what a person sends to an archive that lacks it is put into a copy, and that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from archiver.members import Member
 from archiver.repack import member_of, repack
 from archiver.store import Unpacked, unpack
-from runner.bench.inputs import Input
+from runner.bench.inputs import Input, Inputs, of_archive, of_path
 from runner.content_types import suffix_of
+from runner.local import Settled
 from runner.offline.reconfigured import child_of, own_members, with_config
 from runner.offline.settings import config_file
 
-NOTE = (
+_NOTE = (
     "the archive names no sample, and without one a server applies no optimisation: measured with the first input "
     "as `warmup: {{input: {name}}}`"
 )
 
 
-def with_sample(file: Path, opened: Unpacked, sample: Input, folder: Path) -> tuple[Path, Unpacked, str]:
-    """A copy in `folder` whose config names that sample, the same opened, and what is to be told of it.
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """`file`: what a server is started of; `opened`, `here`: the same, and how it runs here; `inputs`: what is sent;
+    `notes`: what was done to the archive."""
 
-    Raises CannotWrite, and InvalidInput for a config that cannot be read.
+    file: Path
+    opened: Unpacked
+    here: Settled
+    inputs: Inputs
+    notes: tuple[str, ...] = ()
+
+
+def sampled(
+    file: Path,
+    opened: Unpacked,
+    settle: Callable[[Unpacked], Settled],
+    source: Path | None,
+    content_type: str | None,
+    *,
+    folder: Path,
+    told: Callable[[str], None],
+) -> Sampled:
+    """The archive, or a copy of it in `folder`. `source`: what to send, None for what the archive packs.
+
+    Raises NoInput, NotFound, CannotWrite, and what settling raises.
     """
+    here = settle(opened)
+    warmup = here.config.warmup.input
+    inputs = of_archive(opened, warmup, content_type) if source is None else of_path(source, content_type)
+    if warmup is not None:
+        return Sampled(file, opened, here, inputs)
+    told("the archive names no sample: putting the first input into a copy")
+    copy, name = _with_sample(file, opened, inputs.each[0], folder)
+    again = unpack(copy)
+    return Sampled(copy, again, settle(again), inputs, (_NOTE.format(name=name),))
+
+
+def _with_sample(file: Path, opened: Unpacked, sample: Input, folder: Path) -> tuple[Path, str]:
+    """A copy whose config names that sample, and the sample's name."""
     members = own_members(opened)
     member = _packed(members, sample) or _new(members, sample, folder)
+    flags = {"warmup": {"input": member.name}}
     config = folder / "config"
-    written = config_file(config, opened.config_text, opened.manifest.config_file, {"warmup": {"input": member.name}})
+    written = config_file(config, opened.config_text, opened.manifest.config_file, flags, "the sample's copy")
     kept = [each for each in members if each.name != member.name]
-    copy = folder / f"{opened.manifest.model_name}.mar"
+    copy = folder / "copy.mar"
     repack(copy, *with_config([*kept, member], child_of(opened, file), config, written))
-    return copy, unpack(copy), NOTE.format(name=member.name)
+    return copy, member.name
 
 
 def _packed(members: list[Member], sample: Input) -> Member | None:

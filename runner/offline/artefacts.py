@@ -15,7 +15,7 @@ from archiver.manifest import COMPILED_CODE, PRECOMPILED, Manifest
 from archiver.members import Member
 from archiver.repack import content_of, member_of, members_of
 from archiver.store import Unpacked
-from runner.local import order, settled
+from runner.local import order, settled_archive
 from runner.offline.process import LoadedModel, ModelFailed
 
 
@@ -62,7 +62,7 @@ def with_artefacts(opened: Unpacked, artefacts: Sequence[Artefact]) -> tuple[lis
 
 def _compiled(opened: Unpacked, device: str, folder: Path) -> Artefact:
     manifest = opened.manifest
-    here = settled(opened.config_text, manifest.config_file or "", device, {})
+    here = settled_archive(opened, device, {})
     compile_ = here.config.pt2.compile
     _require(compile_ is not None and compile_.enable, "no compilation is declared", "declare `pt2: {compile: …}`")
     sampled = here.config.warmup.input is not None

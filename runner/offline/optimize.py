@@ -26,7 +26,7 @@ from archiver.repack import content_of, members_of, repack
 from archiver.scan.scan import scan_folder
 from archiver.store import Unpacked, unpack
 from runner import wire
-from runner.local import Settled, order, settled
+from runner.local import Settled, order, settled_archive
 from runner.offline.artefacts import Artefact, compiled_for, with_artefacts
 from runner.offline.process import LoadedModel
 from runner.offline.reconfigured import child_of, own_members, with_config
@@ -87,7 +87,7 @@ def optimize(source: Path, target: Path, wanted: Wanted, told: Callable[[str], N
     told("opening the archive")
     opened = unpack(source)
     scan_folder(source, opened.model_dir).require_safe()
-    here = settled(opened.config_text, opened.manifest.config_file or "", wanted.device, wanted.flags)
+    here = settled_archive(opened, wanted.device, wanted.flags)
     devices = _devices(wanted, here)
     _check_worth(here.config, devices)
     with tempfile.TemporaryDirectory(prefix="archive-optimize-") as folder:
@@ -206,7 +206,7 @@ class _Run:
     def _configured(self, members: list[Member], manifest: Manifest) -> tuple[list[Member], Manifest]:
         """With the command line's settings in the config."""
         folder = self._folder / "config"
-        file = config_file(folder, self._opened.config_text, manifest.config_file, self._flags)
+        file = config_file(folder, self._opened.config_text, manifest.config_file, self._flags, "`archive optimize`")
         return with_config(members, manifest, folder, file)
 
     def _check(self, optimised: Column) -> None:

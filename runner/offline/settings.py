@@ -30,10 +30,10 @@ def config_with(text: str | None, name: str, flags: Mapping[str, Any], head: str
     return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
-def config_file(folder: Path, text: str | None, name: str | None, flags: Mapping[str, Any]) -> Path:
-    """`config_with` as a file in `folder`, under the name that the archive has for it."""
+def config_file(folder: Path, text: str | None, name: str | None, flags: Mapping[str, Any], by: str) -> Path:
+    """`config_with` as a file in `folder`, under the name that the archive has for it; its head says `by` whom."""
     file = folder / (name or CONFIG)
     file.parent.mkdir(parents=True, exist_ok=True)
-    head = f"# {file.name} with the settings that `archive optimize` was given.\n"
+    head = f"# {file.name} with the settings that {by} was given.\n"
     file.write_text(config_with(text, file.name, flags, head))
     return file

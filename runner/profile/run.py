@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from archiver import __version__
 from archiver.errors import ArchiveError, UsageError
-from archiver.store import Unpacked, unpack
+from archiver.store import unpack
 from runner.bench import machine
-from runner.bench.inputs import Inputs, of_archive, of_path
-from runner.bench.sampled import with_sample
+from runner.bench.sampled import Sampled, sampled
 from runner.deploying import existing
-from runner.local import Settled, settled
+from runner.local import Settled, settled_archive
 from runner.offline.process import LoadedModel
 from runner.pool.cores import available_cores
 from runner.profile import notes
@@ -56,12 +56,16 @@ def profile(asked: Asked, folder: Path, told: Callable[[str], None]) -> Profile:
     """
     told("opening the archive")
     before = machine.describe()
-    given = _opened(asked, folder, told)
+    file = existing(str(asked.archive))
+    opened = unpack(file)
+    settle = partial(settled_archive, device=asked.device, flags=asked.flags)
+    batch = _batch(asked, settle(opened))
+    given = sampled(file, opened, settle, asked.input, asked.content_type, folder=folder, told=told)
     subject = Subject(given.opened, asked.device, asked.flags, given.inputs.written(folder), asked.trust)
     told("loading the model")
     with subject.loaded({}) as model:
-        told(f"recording {asked.batches} batches of {given.batch}")
-        found = _recorded(model, given.batch, asked.batches, folder / TRACE)
+        told(f"recording {asked.batches} batches of {batch}")
+        found = _recorded(model, batch, asked.batches, folder / TRACE)
         report = _report(asked, given, before, model, found)
         changes = worth_trying(found, _situation(given.here))
         if asked.tries:
@@ -69,34 +73,6 @@ def profile(asked: Asked, folder: Path, told: Callable[[str], None]) -> Profile:
         else:
             report.tried = [untried(change) for change in changes]
     return report
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """The archive as it is profiled, with what it is sent in batches of `batch`. `notes`: what was done to it."""
-
-    opened: Unpacked
-    here: Settled
-    batch: int
-    inputs: Inputs
-    notes: tuple[str, ...] = ()
-
-
-def _opened(asked: Asked, folder: Path, told: Callable[[str], None]) -> _Opened:
-    file = existing(str(asked.archive))
-    opened = unpack(file)
-    here = _settled(asked, opened)
-    batch = _batch(asked, here)
-    inputs = _inputs(asked, opened, here)
-    if here.config.warmup.input is not None:
-        return _Opened(opened, here, batch, inputs)
-    told("the archive names no sample: putting the first input into a copy")
-    _, copy, note = with_sample(file, opened, inputs.each[0], folder)
-    return _Opened(copy, _settled(asked, copy), batch, inputs, (note,))
-
-
-def _settled(asked: Asked, opened: Unpacked) -> Settled:
-    return settled(opened.config_text, opened.manifest.config_file or "", asked.device, asked.flags)
 
 
 def _batch(asked: Asked, here: Settled) -> int:
@@ -107,12 +83,6 @@ def _batch(asked: Asked, here: Settled) -> int:
             hint=f"--set batchSize={asked.batch}",
         )
     return asked.batch or most
-
-
-def _inputs(asked: Asked, opened: Unpacked, here: Settled) -> Inputs:
-    if asked.input is not None:
-        return of_path(asked.input, asked.content_type)
-    return of_archive(opened, here.config.warmup.input, asked.content_type)
 
 
 def _recorded(model: LoadedModel, batch: int, batches: int, trace: Path) -> Figures:
@@ -138,7 +108,7 @@ def _situation(here: Settled) -> Situation:
     return Situation(here.config, here.kind, placement.workers, placement.threads, len(available_cores()))
 
 
-def _report(asked: Asked, given: _Opened, before: dict[str, Any], model: LoadedModel, found: Figures) -> Profile:
+def _report(asked: Asked, given: Sampled, before: dict[str, Any], model: LoadedModel, found: Figures) -> Profile:
     manifest = given.opened.manifest
     return Profile(
         made=machine.now(),

@@ -22,7 +22,7 @@ from archiver.config.origins import laid_over
 from archiver.errors import ArchiveError
 from archiver.store import Unpacked
 from runner.bench.figures import spread
-from runner.local import served, settled
+from runner.local import served, settled_archive
 from runner.offline.process import LoadedModel
 from runner.profile.changes import Change
 from runner.profile.report import Tried
@@ -45,7 +45,7 @@ class Subject:
     def loaded(self, settings: Mapping[str, Any]) -> LoadedModel:
         """In a process of its own, with `settings` over its own. Raises ModelFailed and what settling raises."""
         flags = laid_over(normal_form(self.flags), normal_form(settings))
-        here = settled(self.opened.config_text, self.opened.manifest.config_file or "", self.device, flags)
+        here = settled_archive(self.opened, self.device, flags)
         model = LoadedModel(served(self.opened, here, trusted=self.trusted))
         model.use(self.files)
         return model

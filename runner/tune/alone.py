@@ -15,7 +15,7 @@ from archiver.config.origins import laid_over
 from archiver.errors import ArchiveError
 from archiver.store import Unpacked
 from runner import wire
-from runner.local import served, settled
+from runner.local import served, settled_archive
 from runner.offline.process import LoadedModel, ModelFailed
 from runner.tune.facts import Alone
 from runner.tune.settings import is_scheme, nested, of_variant
@@ -65,7 +65,7 @@ def _order(original: Original, variant: Variant, largest: int) -> wire.Load:
     own = {"batchSize": largest, **of_variant(variant, own_device=original.device, compiles=original.compiles)}
     flags = laid_over(laid_over(normal_form(original.flags), nested(own)), _TRIED)
     device = variant.device if variant.device != original.device else None
-    here = settled(opened.config_text, opened.manifest.config_file or "", device, flags)
+    here = settled_archive(opened, device, flags)
     return structs.replace(served(opened, here, trusted=original.trusted), threads=variant.threads)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,10 +21,10 @@ from archiver.repack import content_of
 from archiver.scan.scan import scan_folder
 from archiver.store import Unpacked, unpack
 from runner.bench import machine
-from runner.bench.inputs import Inputs, of_archive, of_path
-from runner.bench.sampled import with_sample
+from runner.bench.inputs import Inputs
+from runner.bench.sampled import sampled
 from runner.deploying import existing
-from runner.local import Settled, settled
+from runner.local import settled_archive
 from runner.offline.settings import config_with
 from runner.pool.cores import available_cores
 from runner.pool.gpu_memory import free_memory
@@ -87,15 +88,17 @@ class Tune:
         self._folder = folder
         self._clock = clock
         self.begun = clock()
-        self.archive = self._measured = existing(str(asked.archive))
-        self.original = self.opened = unpack(self.archive)
+        self.archive = existing(str(asked.archive))
+        self.original = unpack(self.archive)
         if not asked.trust:
-            scan_folder(self.archive, self.opened.model_dir).require_safe()
+            scan_folder(self.archive, self.original.model_dir).require_safe()
         for device in asked.wanted.devices or ():
-            _require(device, self.opened, asked.flags)
-        self._here = self._settled()
-        self.inputs = _inputs(asked, self.opened, self._here.config.warmup.input)
-        sampled = self._named_sample()
+            _require(device, self.original, asked.flags)
+        settle = partial(settled_archive, device=None, flags=asked.flags)
+        given = sampled(
+            self.archive, self.original, settle, asked.input, asked.content_type, folder=folder, told=board.told
+        )
+        self._measured, self.opened, self._here, self.inputs = given.file, given.opened, given.here, given.inputs
         compile_ = self._here.config.pt2.compile
         self._compiles = compile_ is not None and compile_.enable
         self._machine = _machine()
@@ -111,20 +114,7 @@ class Tune:
         self._search: Search | None = None
         self._out: dict[Candidate, str] = {}
         self.report = _blank(asked, self.original, self.inputs, self._state)
-        self.report.notes += sampled
-
-    def _settled(self) -> Settled:
-        return settled(self.opened.config_text, self.opened.manifest.config_file or "", None, self._asked.flags)
-
-    def _named_sample(self) -> list[str]:
-        """See to it that what is measured names a sample; what is to be told of that."""
-        if self._here.config.warmup.input is not None:
-            return []
-        self._board.told("the archive names no sample: putting the first input into a copy")
-        first = self.inputs.each[0]
-        self._measured, self.opened, told = with_sample(self.archive, self.opened, first, self._folder)
-        self._here = self._settled()
-        return [told]
+        self.report.notes += given.notes
 
     def run(self) -> None:
         """Raises what keeps it from measuring anything; what comes later is told in the report."""
@@ -270,7 +260,7 @@ class Tune:
 def _require(device: str, opened: Unpacked, flags: Mapping[str, Any]) -> None:
     """Raises UsageError for a device that is asked for and not there."""
     try:
-        settled(opened.config_text, opened.manifest.config_file or "", device, flags)
+        settled_archive(opened, device, flags)
     except ServeFailed as error:
         raise UsageError(f"--devices {device}: this machine has none", hint="--devices cpu") from error
 
@@ -290,12 +280,6 @@ def _machine() -> Machine:
         gpus=len(free),
         gpu_free=min(free.values(), default=None),
     )
-
-
-def _inputs(asked: Asked, opened: Unpacked, warmup: str | None) -> Inputs:
-    if asked.input is not None:
-        return of_path(asked.input, asked.content_type)
-    return of_archive(opened, warmup, asked.content_type)
 
 
 def _blank(asked: Asked, opened: Unpacked, inputs: Inputs, state: State) -> TuneReport:
